@@ -1,0 +1,114 @@
+"""All waiting in the program: one deadline handed down, one cancellation, pauses that both can cut short.
+
+What to do when a wait ends badly is decided by the callers; retries of HTTP calls are `fly`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the monotonic clock; `seconds` is what was given, for messages."""
+
+    at: float
+    seconds: float
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
+        return cls(at=clock() + seconds, seconds=seconds, clock=clock)
+
+    @property
+    def left(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self.at - self.clock())
+
+    @property
+    def passed(self) -> bool:
+        return self.left <= 0.0
+
+    def within(self, seconds: float) -> float:
+        """`seconds`, or what is left when that is less: a slice for one call."""
+        return min(seconds, self.left)
+
+
+class Cancellation:
+    """Who asked us to stop, and how hard.
+
+    `request("SIGINT")` once asks for a graceful end (interrupt, collect, destroy); a second request, or one
+    with `at_once`, means destroy now. https://docs.github.com/en/actions/reference/workflow-cancellation-reference
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.at_once = False
+        self._asked = asyncio.Event()
+        self._now = asyncio.Event()
+
+    @property
+    def requested(self) -> bool:
+        return self._asked.is_set()
+
+    def request(self, reason: str, *, at_once: bool = False) -> None:
+        if at_once or self.requested:
+            self.at_once = True
+            self._now.set()
+        self.reason = self.reason or reason
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Return when a stop was asked for."""
+        await self._asked.wait()
+
+    async def wait_at_once(self) -> None:
+        """Return when no more patience is allowed."""
+        await self._now.wait()
+
+
+async def pause(seconds: float, *until: asyncio.Event) -> bool:
+    """Sleep; True when one of the events was set first (or already)."""
+    if any(event.is_set() for event in until):
+        return True
+    if not until:
+        await asyncio.sleep(seconds)
+        return False
+    waits = [asyncio.ensure_future(event.wait()) for event in until]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def finish(work: Awaitable[T]) -> T:
+    """Run cleanup to its end even while the surrounding task is being cancelled, then let the cancel through.
+
+    A plain `asyncio.shield` returns at once on the first cancel and leaves the work to a loop that may be
+    closing; this waits for it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except Exception:
+            break  # the work's own failure: raised by task.result() below
+    if cancelled is not None:
+        task.exception()  # retrieved, so that it is not reported as lost
+        raise cancelled
+    return task.result()

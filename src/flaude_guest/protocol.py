@@ -1,0 +1,108 @@
+"""The words host and guest share: verbs, phases, event lines, the exit marker, digests.
+
+Pure and standard-library only, because it runs at both ends: inside the machine (Python 3.9 and up)
+and in the action. Who speaks the words is elsewhere: `flaude_action.guest_link` and
+`flaude_guest.supervisor`.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any, Dict, Iterable, List, Optional
+
+PROTOCOL = 1
+"""Version of everything in this module. Host and guest must agree on it exactly."""
+
+IMAGE_LABEL = "flaude.guest.protocol"
+"""Image label that says "our guest is the entrypoint"; its value is `str(PROTOCOL)`."""
+
+GUEST_COMMAND = "flaude-guest"
+"""The program on the machine's PATH that carries a verb to the supervisor."""
+
+# Environment of the machine's config: readable by anyone who may read the app, so never a secret.
+ENV_NONCE = "FLAUDE_NONCE"
+ENV_PROVISION_S = "FLAUDE_PROVISION_S"
+ENV_DEADLINE_S = "FLAUDE_DEADLINE_S"
+
+PROVISION_WINDOW_S = 120
+"""A guest that nobody provisions for this long exits by itself."""
+STATUS_WAIT_S = 20
+"""The longest one `status` exec blocks; Fly cuts execs somewhere above 30 s."""
+COLLECT_CHUNK_BYTES = 192 * 1024
+"""One `collect` answer carries at most this many bytes before base64."""
+
+PHASES = ("waiting", "checks", "fetch", "setup", "agent", "collect", "hold", "released")
+
+EVENT_MAX_BYTES = 1024
+
+_MARKER_WORD = "[flaude:"
+_EXIT_LINE = re.compile(r"^\[flaude:exit:(\d{1,3})\]$")
+_EXIT_ANYWHERE = re.compile(r"\[flaude:exit:(\d+)\]")
+_EVENT_LINE = re.compile(r"^\[flaude:event:(\{.*\})\]$")
+
+
+def canonical_json(document: Any) -> str:
+    """One spelling per document, so that both ends compute the same digest."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(document: Any) -> str:
+    """`sha256:<hex>` of a JSON document."""
+    return "sha256:" + hashlib.sha256(canonical_json(document).encode("ascii")).hexdigest()
+
+
+def exit_line(code: int) -> str:
+    """The guest's last word. Codes are what a process can exit with: 0 to 255."""
+    if not 0 <= code <= 255:
+        raise ValueError("exit code out of range: %d" % code)
+    return "[flaude:exit:%d]" % code
+
+
+def parse_exit_line(line: str) -> Optional[int]:
+    """The code of a line that is nothing but the marker, else None."""
+    found = _EXIT_LINE.match(line.rstrip("\r\n"))
+    return int(found.group(1)) if found else None
+
+
+def last_exit_marker(lines: Iterable[str]) -> Optional[int]:
+    """The last marker found anywhere in any line: the lenient reading of flaude's own API."""
+    code: Optional[int] = None
+    for line in lines:
+        for found in _EXIT_ANYWHERE.finditer(line):
+            code = int(found.group(1))
+    return code
+
+
+def event_line(event: Dict[str, Any]) -> str:
+    """A phase line for people and for the log's completeness: small, no model text, numbered by `seq`.
+
+    Raises ValueError over 1 KiB: an event carries our own words and numbers, never content.
+    """
+    line = "[flaude:event:%s]" % canonical_json(event)
+    if len(line) > EVENT_MAX_BYTES:
+        raise ValueError("event line of %d bytes" % len(line))
+    return line
+
+
+def parse_event_line(line: str) -> Optional[Dict[str, Any]]:
+    """The event of a well-formed event line, else None; never raises."""
+    if len(line) > EVENT_MAX_BYTES:
+        return None
+    found = _EVENT_LINE.match(line.rstrip("\r\n"))
+    if not found:
+        return None
+    try:
+        event = json.loads(found.group(1))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def break_markers(text: str) -> str:
+    """Make it impossible for text that passes through to be read as one of our own lines."""
+    return text.replace(_MARKER_WORD, "[flaude\\:")
+
+
+def chunk_lengths(size: int, chunk: int = COLLECT_CHUNK_BYTES) -> List[int]:
+    """How a file of `size` bytes is cut for `collect`."""
+    return [min(chunk, size - start) for start in range(0, size, chunk)]
