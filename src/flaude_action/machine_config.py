@@ -1,0 +1,208 @@
+"""What to run: the caller's `MachineConfig`, and the two documents made from it.
+
+The job goes to our guest over exec and holds the secrets; the create body goes to Fly and holds none, unless
+the image is foreign and takes everything as environment variables, as flaude's own image does. Sending them
+is `execution`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from flaude_action import DEFAULT_IMAGE
+from flaude_action.errors import ConfigError
+from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PROTOCOL, PROVISION_WINDOW_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Secret = SecretStr | str
+
+HOLD_S = 120
+"""How long the guest keeps its result for us after the work is done."""
+GRACE_S = 10
+"""How long Claude Code may take to exit after a good result."""
+BOOT_S = 300
+"""The longest a machine may take from create to started; most of it is the image pull."""
+MARGIN_S = 60
+"""The host's deadline is later than the guest's by this, so that the guest's own verdict comes first."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class RepoSpec:
+    """A repository to fetch. `branch` is a branch, tag or full ref; `sha` pins one commit of 40 hex digits.
+
+    Without either the remote's default branch is used. `target_dir` is the folder's name, by default the
+    repository's. `token` is used by the machine's root for this one fetch and never reaches the agent.
+    """
+
+    url: str
+    branch: str = ""
+    target_dir: str = ""
+    sha: str = ""
+    token: Secret | None = field(default=None, repr=False)
+
+    def document(self) -> dict[str, Any]:
+        name = self.target_dir or self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
+        return {
+            "url": self.url,
+            "ref": self.branch,
+            "sha": self.sha,
+            "directory": name,
+            "token": reveal(self.token) or None,
+        }
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """One run of Claude Code on one machine.
+
+    Sizes are Fly's: `vm_memory_mb` in MB, `cpu_kind` shared or performance. `region` is tried first, then
+    `regions` in order when Fly has no capacity; with none of them Fly chooses. Times are seconds. `settings`
+    and `json_schema` are JSON text. Secrets are given as `SecretStr` or plain strings and shown by no `repr`.
+    """
+
+    image: str = DEFAULT_IMAGE
+    prompt: str = field(default="", repr=False)
+    claude_code_oauth_token: Secret = field(default="", repr=False)
+    anthropic_api_key: Secret = field(default="", repr=False)
+    anthropic_base_url: str = ""
+    repos: Sequence[str | RepoSpec] = ()
+    setup: str = ""
+    region: str = ""
+    regions: Sequence[str] = ()
+    cpu_kind: str = "shared"
+    vm_cpus: int = 2
+    vm_memory_mb: int = 4096
+    env: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    claude_args: Sequence[str] = ()
+    settings: str = field(default="", repr=False)
+    allowed_tools: Sequence[str] = ()
+    append_system_prompt: str = field(default="", repr=False)
+    json_schema: str = ""
+    timeout_s: float = 1800.0
+    idle_timeout_s: float = 600.0
+    show_full_output: bool = False
+    session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def check(self) -> None:
+        """Raise ConfigError, carrying every problem, when this cannot run. Sizes: `sizes.size_problem`."""
+        problems: list[ConfigError] = []
+        if not self.prompt.strip():
+            problems.append(ConfigError("prompt_missing"))
+        if not reveal(self.claude_code_oauth_token) and not reveal(self.anthropic_api_key):
+            text = "No model credential: give claude_code_oauth_token or anthropic_api_key."
+            problems.append(ConfigError("secret_missing", text))
+        if any(repo.sha and not _COMMIT.fullmatch(repo.sha) for repo in self.repositories):
+            problems.append(ConfigError("config_invalid", "RepoSpec.sha must be 40 lower-case hex digits."))
+        if problems:
+            raise ConfigError.of(problems)
+
+    @property
+    def repositories(self) -> tuple[RepoSpec, ...]:
+        return tuple(RepoSpec(repo) if isinstance(repo, str) else repo for repo in self.repos)
+
+    @property
+    def wanted_regions(self) -> tuple[str | None, ...]:
+        """Regions in the order to try, without repeats; `(None,)` leaves the choice to Fly."""
+        named = dict.fromkeys(name for name in (self.region, *self.regions) if name)
+        return tuple(named) or (None,)
+
+    def secrets(self) -> list[str]:
+        """Every secret string that goes to the machine."""
+        tokens = [self.claude_code_oauth_token, self.anthropic_api_key]
+        tokens += [repo.token for repo in self.repositories if repo.token]
+        tokens += [value for value in self.env.values() if isinstance(value, SecretStr)]
+        return [text for text in map(reveal, tokens) if text]
+
+    def job(self, nonce: str) -> dict[str, Any]:
+        """The guest's job document: the stdin of `provision`, and the only thing that holds secrets."""
+        return {
+            "protocol": PROTOCOL,
+            "nonce": nonce,
+            "prompt": self.prompt,
+            "credentials": {
+                "anthropic_api_key": reveal(self.anthropic_api_key) or None,
+                "claude_code_oauth_token": reveal(self.claude_code_oauth_token) or None,
+            },
+            "anthropic_base_url": self.anthropic_base_url or None,
+            "repositories": [repo.document() for repo in self.repositories],
+            "setup": self.setup or None,
+            "agent": {
+                "session_id": self.session_id,
+                "model": self.model or None,
+                "max_turns": self.max_turns,
+                "max_budget_usd": self.max_budget_usd,
+                "claude_args": list(self.claude_args),
+                "settings": self.settings or None,
+                "allowed_tools": list(self.allowed_tools),
+                "append_system_prompt": self.append_system_prompt or None,
+                "json_schema": self.json_schema or None,
+            },
+            "env": {key: reveal(value) for key, value in self.env.items()},
+            "limits": {
+                "timeout_s": self.timeout_s,
+                "idle_timeout_s": self.idle_timeout_s,
+                "hold_s": HOLD_S,
+                "grace_s": GRACE_S,
+            },
+            "show_full_output": self.show_full_output,
+        }
+
+    def guest_env(self, nonce: str) -> dict[str, str]:
+        """Environment of a machine of ours: readable by anyone who may read the app, so no secret."""
+        lifetime = BOOT_S + self.timeout_s + HOLD_S + MARGIN_S
+        return {
+            ENV_NONCE: nonce,
+            ENV_PROVISION_S: str(PROVISION_WINDOW_S),
+            ENV_DEADLINE_S: str(int(lifetime)),
+        }
+
+    def foreign_env(self) -> dict[str, str]:
+        """Environment of a foreign image, in flaude's words. Fly shows it to anyone who may read the app."""
+        given = {
+            "CLAUDE_CODE_OAUTH_TOKEN": reveal(self.claude_code_oauth_token),
+            "ANTHROPIC_API_KEY": reveal(self.anthropic_api_key),
+            "ANTHROPIC_BASE_URL": self.anthropic_base_url,
+            "FLAUDE_PROMPT": self.prompt,
+        }
+        if self.repositories:
+            repos = [
+                {"url": repo.url, "branch": repo.branch or repo.sha, "target_dir": repo.target_dir}
+                for repo in self.repositories
+            ]
+            given["FLAUDE_REPOS"] = json.dumps(repos)
+        environment = {key: value for key, value in given.items() if value}
+        return environment | {key: reveal(value) for key, value in self.env.items()}
+
+    def create_config(self, env: dict[str, str], metadata: dict[str, str]) -> dict[str, Any]:
+        """`config` of the create call. https://fly.io/docs/machines/api/machines-resource/#create-a-machine"""
+        return {
+            "image": self.image,
+            "env": env,
+            "guest": {"cpu_kind": self.cpu_kind, "cpus": self.vm_cpus, "memory_mb": self.vm_memory_mb},
+            "auto_destroy": True,
+            "restart": {"policy": "no"},
+            # Claude Code ends with a result on SIGINT and exit 0, which would lie; SIGTERM does not.
+            "stop_config": {"signal": "SIGTERM", "timeout": "30s"},
+            "metadata": {**self.metadata, **metadata},
+        }
+
+
+def reveal(value: Secret | None) -> str:
+    """The plain string behind a secret."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return value or ""

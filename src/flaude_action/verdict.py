@@ -1,0 +1,265 @@
+"""Evidence in, verdict out: pure, and the only place that says whether a run passed.
+
+Who gathers the evidence is `machine` and `run`; the agent's own verdict is made on the machine from Claude
+Code's event stream and arrives here inside the guest's result document.
+
+Strongest first, each with the name it bears in output `exit_code_source`:
+
+    guest_result   the document our guest kept, whole and with the right digest
+    api_event      the newest exit or crash event of this launch
+    api_status     the state Fly reports, without an exit event
+    log_marker     `[flaude:exit:N]` as the workload's last line
+    platform_log   Fly's own log line "machine exited with exit code N"
+    none           nothing: failure
+
+    rule  when                                             verdict
+    a     our deadline or cancel came first                its type, unless a good result is older
+    b     our image, good document                         the document decides; later signs are notices
+    c     our image, document missing                      event, then marker may pass; all else fails
+    d     foreign image                                    event decides; silent API: marker 0 passes only as
+                                                           the last line of a complete log, with a warning
+    e     document says not ok, digest wrong, no evidence  failure
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Conclusion = Literal["success", "failure", "cancelled", "skipped"]
+Source = Literal["guest_result", "api_event", "api_status", "log_marker", "platform_log", "none"]
+
+# The guest's own exit codes, for when its document is lost (flaude_guest.supervisor).
+_GUEST_CODES = {70: "environment_unusable", 75: "boot_marker_missing", 124: "run_timeout", 130: "cancelled"}
+_NOT_STARTED_CODES = {126, 127}  # POSIX shells and init: command not executable, not found
+
+
+@dataclass(frozen=True)
+class ExitEvent:
+    """The newest exit of this launch, as Fly told it. None means that the key was absent.
+
+    `unknown_keys` are members that no recorded payload has; with one of them present an absent `exit_code`
+    is not read as 0. https://fly.io/docs/machines/api/machines-resource/
+    """
+
+    type: str = "exit"
+    exit_code: int | None = None
+    signal: int | None = None
+    guest_signal: int | None = None
+    oom_killed: bool | None = None
+    requested_stop: bool | None = None
+    error: str = ""
+    unknown_keys: tuple[str, ...] = ()
+
+    @property
+    def fatal_signal(self) -> int | None:
+        """The signal that ended the workload; -1 and 0 mean none."""
+        for number in (self.signal, self.guest_signal):
+            if number is not None and number > 0:
+                return number
+        return None
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, with Fly's omitted zero read back; None when the event does not tell."""
+        if self.exit_code is not None:
+            return self.exit_code if self.exit_code >= 0 else None
+        silent = self.type == "exit" and not (self.oom_killed or self.fatal_signal or self.error)
+        return 0 if silent and not self.unknown_keys else None
+
+
+@dataclass(frozen=True)
+class OwnStop:
+    """A decision of ours, recorded before the first signal went out. `at` is in epoch seconds."""
+
+    type: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of one run. `result` is only set when its digest was right."""
+
+    ours: bool
+    result: dict[str, Any] | None = None
+    result_tampered: bool = False
+    exit: ExitEvent | None = None
+    state: str = ""
+    gone: bool = False
+    marker: int | None = None
+    marker_is_last: bool = False
+    log_complete: bool = False
+    platform_code: int | None = None
+    own_stop: OwnStop | None = None
+    has_delivery: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the step says. `type` is a catalog id, empty on success; `warnings` and `notices` never decide."""
+
+    conclusion: Conclusion
+    type: str = ""
+    exit_code: int | None = None
+    source: Source = "none"
+    signal: int | None = None
+    oom_killed: bool = False
+    details: str = ""
+    line: str = ""
+    retry_at: float | None = None
+    warnings: tuple[tuple[str, str], ...] = ()
+    notices: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        return self.conclusion == "success"
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Apply the rules of the module's table. Never raises on any evidence."""
+    stop = evidence.own_stop
+    if stop is not None and not _good_result_before(evidence.result, stop.at):
+        return _stopped_by_us(evidence, stop)
+    if evidence.ours and evidence.result is not None:
+        return _by_document(evidence, evidence.result)
+    if evidence.result_tampered:
+        return _failed("result_tampered")
+    return _by_platform(evidence)
+
+
+def _good_result_before(result: dict[str, Any] | None, moment: float) -> bool:
+    if result is None or result.get("ok") is not True:
+        return False
+    agent = result.get("agent")
+    told = agent.get("result_at") if isinstance(agent, dict) else None
+    finished = told if isinstance(told, (int, float)) else result.get("finished_at")
+    return isinstance(finished, (int, float)) and finished <= moment
+
+
+def _stopped_by_us(evidence: Evidence, stop: OwnStop) -> Verdict:
+    conclusion: Conclusion = "cancelled" if stop.type == "cancelled" else "failure"
+    code = 130 if stop.type == "cancelled" else 124
+    source: Source = "guest_result" if evidence.result is not None else "none"
+    warnings = _guest_warnings(evidence.result) if evidence.result is not None else ()
+    return Verdict(conclusion, stop.type, code, source, warnings=warnings)
+
+
+def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:
+    """Rule b. Signs that came after the document are our own destroy's doing: told, not weighed."""
+    code = result.get("exit_code")
+    code = code if isinstance(code, int) else None
+    verdict = Verdict(
+        "success",
+        exit_code=code,
+        source="guest_result",
+        signal=_signal_of(code),
+        warnings=_guest_warnings(result),
+        notices=_contradictions(evidence, code),
+    )
+    if result.get("ok") is True and code == 0 and not result.get("error"):
+        return verdict
+    error = result.get("error")
+    error = error if isinstance(error, dict) else {}
+    type_ = error.get("type")
+    type_ = type_ if isinstance(type_, str) and type_ else "agent_error"
+    retry_at = error.get("retry_at")
+    return replace(
+        verdict,
+        conclusion="cancelled" if type_ == "cancelled" else "failure",
+        type=type_,
+        exit_code=code or 1,
+        oom_killed=type_ in ("agent_oom", "machine_oom"),
+        details=str(error.get("details") or ""),
+        line=str(error.get("line") or ""),
+        retry_at=float(retry_at) if isinstance(retry_at, (int, float)) else None,
+    )
+
+
+def _guest_warnings(result: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    told = result.get("warnings")
+    rows = told if isinstance(told, list) else []
+    return tuple(
+        (str(row["type"]), str(row.get("details") or ""))
+        for row in rows
+        if isinstance(row, dict) and row.get("type")
+    )
+
+
+def _contradictions(evidence: Evidence, code: int | None) -> tuple[str, ...]:
+    notices = []
+    event = evidence.exit
+    if event is not None and event.oom_killed:
+        notices.append("Fly reports an out-of-memory kill after the result was in.")
+    elif event is not None and event.code is not None and event.code != code:
+        notices.append(f"Fly reports exit code {event.code} for the machine's end, after the result was in.")
+    if evidence.state == "failed":
+        notices.append("Fly reports the machine as failed, after the result was in.")
+    return tuple(notices)
+
+
+def _by_platform(evidence: Evidence) -> Verdict:
+    """Rules c and d: no document, so Fly's events, its state, then the log."""
+    if evidence.exit is not None and (judged := _by_event(evidence, evidence.exit)) is not None:
+        return judged
+    if evidence.state == "failed":
+        return _failed("machine_failed", source="api_status", code=evidence.platform_code)
+    if evidence.marker is not None and (judged := _by_marker(evidence, evidence.marker)) is not None:
+        return judged
+    if evidence.platform_code:
+        return _by_code(evidence, evidence.platform_code, "platform_log")
+    if evidence.gone or evidence.state in ("destroyed", "destroying", "replaced"):
+        return _failed("machine_lost")
+    return _failed("outcome_unknown")
+
+
+def _by_event(evidence: Evidence, event: ExitEvent) -> Verdict | None:
+    code = event.code
+    if event.oom_killed:
+        return _failed("machine_oom", source="api_event", code=code or 137, oom=True)
+    if event.requested_stop:
+        return _failed("machine_stopped_externally", source="api_event", code=code)
+    signal = event.fatal_signal
+    if signal is not None or event.type == "crash":
+        number = signal if signal is not None else _signal_of(code)
+        failed = _failed("killed_by_signal", source="api_event", code=code or (128 + (number or 9)))
+        return replace(failed, signal=number)
+    if code is None:
+        return None
+    if evidence.state == "failed" and code == 0:
+        return _failed("machine_failed", source="api_status", code=code)
+    return _by_code(evidence, code, "api_event")
+
+
+def _by_marker(evidence: Evidence, marker: int) -> Verdict | None:
+    if marker != 0:
+        return _by_code(evidence, marker, "log_marker")
+    if not evidence.marker_is_last or not (evidence.ours or evidence.log_complete):
+        return None
+    judged = _by_code(evidence, 0, "log_marker")
+    return replace(judged, warnings=(*judged.warnings, ("verdict_unconfirmed", "")))
+
+
+def _by_code(evidence: Evidence, code: int, source: Source) -> Verdict:
+    """A bare exit code of the machine's main process: our supervisor's, or a foreign image's."""
+    if code == 0:
+        if evidence.ours and evidence.has_delivery:
+            return _failed("result_missing", source=source, code=code)
+        return Verdict("success", exit_code=0, source=source)
+    type_ = "machine_exit_nonzero"
+    if code in _NOT_STARTED_CODES:
+        type_ = "entrypoint_crashed"
+    elif evidence.ours and code in _GUEST_CODES:
+        type_ = _GUEST_CODES[code]
+    elif _signal_of(code) is not None:
+        type_ = "killed_by_signal"
+    return _failed(type_, source=source, code=code)
+
+
+def _failed(type_: str, *, source: Source = "none", code: int | None = None, oom: bool = False) -> Verdict:
+    conclusion: Conclusion = "cancelled" if type_ == "cancelled" else "failure"
+    return Verdict(conclusion, type_, code, source, signal=_signal_of(code), oom_killed=oom)
+
+
+def _signal_of(code: int | None) -> int | None:
+    """The signal a shell-style exit code above 128 stands for."""
+    return code - 128 if code is not None and 128 < code < 128 + 65 else None
