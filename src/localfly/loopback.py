@@ -1,0 +1,66 @@
+"""Serve one ASGI app on one port: inside a running loop (`serve`), or as a whole program (`serve_forever`).
+
+What is served is elsewhere: `messages`, `githost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.applications import Starlette
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the program: a server inside a test or a rehearsal must not swallow Ctrl-C."""
+        yield
+
+
+@asynccontextmanager
+async def serve(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve `app` until the block ends; yields its URL. Requests still open at the end are cut.
+
+    Raises OSError when the port is taken.
+    """
+    listener = socket.create_server((host, port), backlog=128)
+    # The socket listens already, so the URL is good before uvicorn has started: callers wait in the backlog.
+    config = uvicorn.Config(
+        app,
+        log_level="critical",
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=0,
+    )
+    server = _Server(config)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://{host}:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+def serve_forever(app: Starlette, *, host: str, port: int, **announce: Any) -> None:
+    """Print `{"url": ...}` (and `announce`) as one JSON line when ready; serve until SIGTERM or SIGINT."""
+
+    async def program() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop.set)
+        async with serve(app, host=host, port=port) as url:
+            print(json.dumps({"url": url, **announce}), flush=True)  # noqa: T201 - the program's one answer
+            await stop.wait()
+
+    asyncio.run(program())
