@@ -42,8 +42,7 @@ soak: $(READY) ## Run SOAK_RUNS runs and look for leaked processes, machines and
 
 # Hashes of every file of every version, for all supported Pythons and platforms; no index and no folder is named.
 COMPILE = $(TOOLS)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --no-emit-find-links \
-  --custom-compile-command 'make lock' $(LOCK_ARGS)
+  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 lock: $(TOOLS_READY) ## Resolve the dependencies again (LOCK_ARGS=--upgrade for newer ones)
 	$(COMPILE) pyproject.toml -o requirements/action.lock

@@ -1,0 +1,231 @@
+"""The real programs the tests run against: where they are, how they are made, and why one is not here.
+
+An engine is Docker, a registry, the workflow runner `act`, or Claude Code itself. Finding one is cheap and has
+no effect; making an image or starting a registry happens when a test asks for it. Which tests need which engine
+is said by markers; `tests/conftest.py` turns a missing one into a skip or, when required, an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
+BASE_IMAGE = os.environ.get("FLAUDE_TEST_BASE_IMAGE") or "flaude-test-base:latest"
+MACHINE_DOCKERFILE = ROOT / "src" / "flaude_guest" / "image" / "Dockerfile"
+
+
+def claude_version() -> str:
+    """The Claude Code version the machine image installs: its Dockerfile is the one place that says it."""
+    found = re.search(r"^ARG CLAUDE_CODE_VERSION=(\S+)$", MACHINE_DOCKERFILE.read_text(), re.MULTILINE)
+    if not found:
+        raise LookupError(f"no ARG CLAUDE_CODE_VERSION in {MACHINE_DOCKERFILE}")
+    return found[1]
+
+
+# Finding.
+
+
+def _docker_missing() -> str:
+    if not shutil.which("docker"):
+        return "there is no docker program"
+    answer = _run("docker", "version", "--format", "{{.Server.Os}}", check=False)
+    return "" if answer.returncode == 0 else "no Docker engine answers"
+
+
+def _registry_missing() -> str:
+    return "" if _registry_program() else "there is no docker-registry program"
+
+
+def _act_missing() -> str:
+    return _docker_missing() or ("" if _act_path() else "act is not installed (make tools)")
+
+
+def _claude_missing() -> str:
+    hint = "python -m tests.support.engines install-claude"
+    return "" if _claude_path() else f"Claude Code {claude_version()} is not installed ({hint})"
+
+
+ENGINES: dict[str, Callable[[], str]] = {
+    "docker": functools.cache(_docker_missing),
+    "registry": functools.cache(_registry_missing),
+    "act": functools.cache(_act_missing),
+    "claude": functools.cache(_claude_missing),
+}
+"""For each engine (and marker), why it cannot be used here; an empty string when it can."""
+
+
+def _registry_program() -> str | None:
+    return shutil.which("docker-registry") or shutil.which("registry")
+
+
+def _act_path() -> str | None:
+    ours = ROOT / ".cache" / "tools" / "bin" / "act"
+    return str(ours) if ours.exists() else shutil.which("act")
+
+
+def _claude_folder() -> Path:
+    return CACHE / f"claude-{claude_version()}"
+
+
+def _claude_package() -> str:
+    return "@anthropic-ai/claude-code-linux-" + {"aarch64": "arm64"}.get(platform.machine(), "x64")
+
+
+def _claude_path() -> Path | None:
+    if named := os.environ.get("FLAUDE_TEST_CLAUDE"):
+        return Path(named)
+    installed = _claude_folder() / "node_modules" / _claude_package() / "claude"
+    return installed if installed.exists() else None
+
+
+def act() -> str:
+    """The `act` program. Raises LookupError when there is none."""
+    return _found(_act_path(), "act")
+
+
+def claude() -> Path:
+    """The Claude Code program of the pinned version. Raises LookupError when there is none."""
+    return Path(_found(_claude_path(), "claude"))
+
+
+def _found(value: str | Path | None, what: str) -> str:
+    if value is None:
+        raise LookupError(f"{what}: {ENGINES[what]()}")
+    return str(value)
+
+
+# Making.
+
+
+def install_claude() -> Path:
+    """Put the pinned Claude Code into the cache folder with npm; quick when it is there already."""
+    if not _claude_path():
+        folder = _claude_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        package = f"{_claude_package()}@{claude_version()}"
+        _run("npm", "install", "--silent", "--no-save", "--prefix", str(folder), package)
+    return claude()
+
+
+@functools.cache
+def base_image() -> str:
+    """The image the others are built on, made first if need be."""
+    _run(str(ROOT / ".ci" / "base-image"), env={"FLAUDE_TEST_BASE_IMAGE": BASE_IMAGE})
+    return BASE_IMAGE
+
+
+@functools.cache
+def action_image() -> str:
+    """The action's own container, built from this tree."""
+    return _build("action", ROOT / "Dockerfile", {"BASE_IMAGE": base_image()})
+
+
+@functools.cache
+def machine_image() -> str:
+    """The image a machine boots, built from this tree."""
+    arguments = {"BASE_IMAGE": base_image()}
+    if registry := _npm_registry():
+        arguments["NPM_REGISTRY"] = registry
+    return _build("machine", MACHINE_DOCKERFILE, arguments)
+
+
+def _npm_registry() -> str:
+    answer = _run("npm", "config", "get", "registry", check=False) if shutil.which("npm") else None
+    return answer.stdout.strip().rstrip("/") if answer and answer.returncode == 0 else ""
+
+
+def _build(name: str, dockerfile: Path, arguments: dict[str, str]) -> str:
+    # Every checkout has tags of its own; the layers are shared.
+    tag = f"flaude-test-{name}:{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
+    build_args = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
+    command = ["docker", "build", "--quiet", "--tag", tag, "--file", str(dockerfile), *build_args, str(ROOT)]
+    _run(*command, env={"DOCKER_BUILDKIT": "0"})
+    return tag
+
+
+@contextlib.contextmanager
+def registry() -> Iterator[str]:
+    """An empty registry on loopback, as `127.0.0.1:port`, for the length of the block."""
+    program = _found(_registry_program(), "registry")
+    address = f"127.0.0.1:{free_port()}"
+    with tempfile.TemporaryDirectory(prefix="flaude-registry-") as folder:
+        config = Path(folder) / "config.yml"
+        config.write_text(
+            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+            f"http: {{addr: '{address}'}}\nlog: {{level: error}}\n"
+        )
+        with (Path(folder) / "log").open("wb") as log:
+            process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
+        try:
+            _wait_for_answer(f"http://{address}/v2/", process)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@contextlib.contextmanager
+def act_lock() -> Iterator[None]:
+    """Hold the right to run act: it names containers after the workflow alone, so two runs would collide."""
+    with (Path(tempfile.gettempdir()) / "flaude-test-act.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_answer(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} did not serve {url}")
+        time.sleep(0.02)
+
+
+def _run(
+    *command: str, env: dict[str, str] | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}
+    )
+    if check and done.returncode != 0:
+        output = (done.stdout + done.stderr).strip()[-4000:]
+        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{output}")
+    return done
+
+
+MAKERS: dict[str, Callable[[], object]] = {
+    "install-claude": install_claude,
+    "base-image": base_image,
+    "action-image": action_image,
+    "machine-image": machine_image,
+}
+
+if __name__ == "__main__":
+    print(MAKERS[sys.argv[1]]())
