@@ -1,4 +1,4 @@
-"""What every test gets: a clean environment, no way out of this machine, engines on request, an honest closing.
+"""What every test gets: a clean environment, no way out of this machine, engines, and an honest closing.
 
 `FLAUDE_TEST_REQUIRE=docker,registry,act,claude` makes a missing engine an error instead of a skip.
 `FLAUDE_TEST_FULL=1` also runs the tests marked `full`.
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from tests.support import engines
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def _clean_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A unit test that tries to leave this machine is refused, and fails even if the code swallows the refusal."""
+    """A unit test that tries to leave this machine fails, even if the code under test copes with it."""
     connect, refused = socket.socket.connect, []
 
     def guarded(self: socket.socket, address: Any) -> None:

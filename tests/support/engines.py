@@ -1,8 +1,8 @@
 """The real programs the tests run against: where they are, how they are made, and why one is not here.
 
-An engine is Docker, a registry, the workflow runner `act`, or Claude Code itself. Finding one is cheap and has
-no effect; making an image or starting a registry happens when a test asks for it. Which tests need which engine
-is said by markers; `tests/conftest.py` turns a missing one into a skip or, when required, an error.
+An engine is Docker, a registry, the workflow runner `act`, or Claude Code itself. Finding one is cheap and
+has no effect; making an image or starting a registry happens when a test asks for it. Which tests need which
+engine is said by markers; `tests/conftest.py` turns a missing one into a skip or, when required, an error.
 """
 
 from __future__ import annotations
