@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -11,6 +14,9 @@ from pydantic import ValidationError
 
 from localfly.messages import messages_app, serve_messages
 from localfly.messages_script import Script
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TOOL = {"name": "Bash", "input": {"command": "echo hi", "timeout": 5}}
 
@@ -223,3 +229,19 @@ def test_a_wrong_script(script: dict[str, Any]) -> None:
     """A misspelt or half-given script is refused, not guessed at."""
     with pytest.raises(ValidationError):
         Script.model_validate(script)
+
+
+def test_the_program(tmp_path: Path) -> None:
+    """`python -m localfly.messages` says where it listens, answers, and ends cleanly on SIGTERM."""
+    script = tmp_path / "script.json"
+    script.write_text('{"turns": [{"text": "one"}]}')
+    command = [sys.executable, "-m", "localfly.messages", "--script", str(script)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as program:
+        assert program.stdout is not None
+        url = json.loads(program.stdout.readline())["url"]
+        request = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        answer = httpx.post(f"{url}/v1/messages", json=request)
+        program.terminate()
+    assert program.returncode == 0
+    assert answer.json()["content"][0]["text"] == "one"
