@@ -1,0 +1,190 @@
+"""How a request to Fly goes out and an answer comes in: hosts, limits, what is sent twice.
+
+Which requests there are is `fly`'s; what a refusal means is `fly_errors`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import httpx
+
+from flaude_action.errors import FlyAPIError
+from flaude_action.fly_errors import error_from, no_answer
+from flaude_action.waiting import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FLAPS_URL: Final = "https://api.machines.dev"
+API_URL: Final = "https://api.fly.io"
+
+ANSWER_MAX_BYTES: Final = 4 * 1024 * 1024
+ERROR_MAX_BYTES: Final = 64 * 1024
+
+CONNECT_S: Final = 10.0
+REQUEST_S: Final = 15.0
+MARGIN_S: Final = 10.0
+"""How much longer than the server's own limit a whole answer may take."""
+
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class BaseUrls(NamedTuple):
+    """Where Fly is: the Machines API without `/v1`, and the host of the logs."""
+
+    flaps: str = FLAPS_URL
+    api: str = API_URL
+
+
+class Answer:
+    """A whole answer with a 2xx status; `document` is its JSON, None when it is empty or no JSON."""
+
+    def __init__(self, response: httpx.Response, path: str, body: bytes) -> None:
+        self._response = response
+        self._path = path
+        self.next_cursor = response.headers.get("fly-next-cursor", "")
+        try:
+            # No number of ours is a fraction; as text, a cursor beyond 2^53 stays exact however it is spelt.
+            self.document: Any = json.loads(body, parse_float=str) if body else None
+        except (ValueError, RecursionError):
+            self.document = None
+
+    def not_understood(self, expected: str) -> FlyAPIError:
+        said = f"the answer is not {expected}"
+        method = self._response.request.method
+        return error_from(self._response.status_code, self._response.headers, said, method, self._path)
+
+
+async def _read(response: httpx.Response, cap: int) -> bytes | None:
+    """The body; None when a good answer is larger than `cap`, the first `cap` bytes of an error."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > cap:
+            return None if response.is_success else b"".join(chunks)[:cap]
+    return b"".join(chunks)
+
+
+class Connection:
+    """One `httpx.AsyncClient` for both hosts, with our token and our patience.
+
+    `retry_for` bounds the seconds from a call's start within which it may be repeated (0: never).
+    """
+
+    def __init__(
+        self,
+        authorization: str,
+        urls: BaseUrls,
+        *,
+        transport: httpx.AsyncBaseTransport | None,
+        user_agent: str,
+        retry_for: float,
+    ) -> None:
+        self.urls = urls
+        self.retry_for = retry_for
+        # One client, so that the cookie Fly binds a reader to its writes with comes back (httpx sends a
+        # cookie only to the host that set it). No compression: the caps count what arrives.
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            headers={
+                "authorization": authorization,
+                "user-agent": user_agent,
+                "accept": "application/json",
+                "accept-encoding": "identity",
+            },
+        )
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Mapping[str, Any] | None = None,
+        repeat: bool = True,
+        timeout: float = REQUEST_S,
+        cap: int = ANSWER_MAX_BYTES,
+        retry_for: float | None = None,
+    ) -> Answer:
+        """Send, and send again as allowed; `path` is what errors may show, so it holds no query.
+
+        `repeat` says that doing it twice does no harm. Raises FlyAPIError on anything but a whole answer
+        with a 2xx status.
+        """
+        base = self.urls.api if path.startswith("/api/") else self.urls.flaps
+        request = self._http.build_request(
+            method,
+            base + path,
+            params=list(query) or None,
+            json=body,
+            timeout=httpx.Timeout(timeout, connect=CONNECT_S),
+        )
+        deadline = Deadline.after(self.retry_for if retry_for is None else retry_for)
+        try:
+            return await self._once(request, path, timeout, cap)
+        except FlyAPIError as error:
+            if deadline.passed or not _pause_before_next(error, repeat=repeat, left=deadline.left):
+                raise
+            failure: FlyAPIError | None = error
+        # Imported when first needed: a run without trouble starts faster without it.
+        import stamina
+
+        attempts = stamina.retry_context(
+            on=lambda error: _pause_before_next(error, repeat=repeat, left=deadline.left),
+            attempts=None,
+            timeout=deadline.left,
+            wait_initial=0.2,
+            wait_max=5.0,
+            wait_jitter=0.5,
+        )
+        async for attempt in attempts:
+            with attempt:
+                if failure is not None:  # the call above was the first attempt
+                    first, failure = failure, None
+                    raise first
+                return await self._once(request, path, timeout, cap)
+        raise AssertionError("stamina ends with an answer or an error")
+
+    async def _once(self, request: httpx.Request, path: str, timeout: float, cap: int) -> Answer:
+        method = request.method
+        try:
+            # httpx bounds each read; this bounds an answer that trickles.
+            async with asyncio.timeout(timeout + MARGIN_S):
+                response = await self._http.send(request, stream=True)
+                try:
+                    body = await _read(response, cap if response.is_success else ERROR_MAX_BYTES)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise no_answer("no whole answer in time", method, path, sent=True) from error
+        except httpx.HTTPError as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise no_answer(reason, method, path, sent=not isinstance(error, _UNSENT)) from error
+        if not response.is_success:
+            raise error_from(response.status_code, response.headers, body or b"", method, path)
+        if body is None:
+            raise error_from(response.status_code, response.headers, "answer too large", method, path)
+        return Answer(response, path, body)
+
+
+def _pause_before_next(error: Exception, *, repeat: bool, left: float) -> bool | float:
+    """Whether to send again: False, True (after the usual pause), or the seconds Fly asked for."""
+    if not isinstance(error, FlyAPIError):
+        return False
+    if error.status_code == 429:
+        wished = error.retry_after
+        if wished is None:
+            return True
+        # Zero would mean "at once", in a loop.
+        return max(wished, 0.2) if wished < left else False
+    if error.status_code == 0 and error.meta.get("request_sent") is False:
+        return True
+    return repeat and (error.status_code == 0 or error.status_code >= 500)
