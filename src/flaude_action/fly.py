@@ -1,8 +1,8 @@
 """One client for Fly: the Machines API and the logs host, one method per endpoint, no policy.
 
 A method sends one request and gives a typed answer (`fly_models`) or raises `FlyAPIError` (`fly_errors`).
-Requests that may be sent twice are, on 429, 5xx and lost connections (`fly_http`); everything else (adopting a
-machine after a doubtful create, waiting in slices, sweeping) is decided by the callers.
+Requests that may be sent twice are, on 429, 5xx and lost connections (`fly_http`); everything else (adopting
+a machine after a doubtful create, waiting in slices, sweeping) is decided by the callers.
 
 Rules: https://fly.io/docs/machines/api/ and, for the logs host, https://fly.io/docs/monitoring/logs-api-options/
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
@@ -30,6 +31,9 @@ MARGIN_S: Final = 10.0
 """How much longer than the server's own limit a whole answer may take."""
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+# stamina tells each retry to this logger; without a handler Python would print that to stderr.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 class BaseUrls(NamedTuple):
