@@ -1,0 +1,62 @@
+"""Which flags of `claude` a workflow may pass through `claude_args`.
+
+The guest owns the flags that decide how the run is started, read and named; the notation is `input_values`'
+and the command line itself is built on the machine, in `flaude_guest.agent`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flaude_action.input_values import Refused
+from flaude_action.untrusted import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_START = (
+    "-p", "--print", "--output-format", "--input-format", "--include-partial-messages",
+    "--replay-user-messages", "--permission-prompts", "--prompt-suggestions",
+)  # fmt: skip
+_SESSION = (
+    "--session-id", "-r", "--resume", "-c", "--continue", "--fork-session", "--from-pr",
+    "--no-session-persistence",
+)  # fmt: skip
+_ELSEWHERE = (  # not this task, not on this machine, or not without a person
+    "-h", "--help", "-v", "--version", "--bg", "--background", "--cloud", "--environment", "--desktop",
+    "--chrome", "--ide", "--remote-control", "--teleport", "--tmux", "-w", "--worktree",
+)  # fmt: skip
+OWNED = frozenset(_START + _SESSION + _ELSEWHERE)
+INPUT_OF = {
+    "--model": "model",
+    "--max-turns": "max_turns",
+    "--max-budget-usd": "max_budget_usd",
+    "--settings": "settings",
+    "--allowedTools": "allowed_tools",
+    "--allowed-tools": "allowed_tools",
+    "--append-system-prompt": "append_system_prompt",
+    "--json-schema": "json_schema",
+}
+"""Flags that are inputs of this action too; `--json-schema` only as one, because the verdict must know."""
+
+_OWNED_LETTERS = frozenset(flag[1] for flag in OWNED if not flag.startswith("--"))
+
+
+def check_claude_args(args: Sequence[str], given: frozenset[str]) -> None:
+    """Raise Refused for the first flag that is not the workflow's; `given` names the inputs that are set."""
+    if args and not args[0].startswith("-"):
+        raise Refused(f"It starts with {quoted(args[0])}, which is no flag.", "The task goes into `prompt:`.")
+    for word in args:
+        flag = word.partition("=")[0]
+        if flag in OWNED or _bundles_owned(flag):
+            raise Refused(f"{quoted(flag)} is set by the action itself.", "Leave it out.")
+        if flag == "--":
+            raise Refused("`--` would end the action's own flags.", "Leave it out.")
+        same = INPUT_OF.get(flag)
+        if same == "json_schema" or same in given:
+            raise Refused(f"{quoted(flag)} is the input `{same}` of this action.", f"Use `{same}:` alone.")
+
+
+def _bundles_owned(flag: str) -> bool:
+    """`-pr` is `-p -r` to claude's command line."""
+    return len(flag) > 2 and flag[0] == "-" and flag[1] in _OWNED_LETTERS

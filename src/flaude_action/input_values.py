@@ -1,0 +1,282 @@
+"""The text of one input -> its value, or the sentence that says what is wrong and what to type.
+
+Each function is pure and knows one notation. Which input uses which, and what two inputs mean together, is
+`inputs`'.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flaude_action.catalog import CATALOG
+from flaude_action.machine_size import REGIONS, close_regions
+from flaude_action.untrusted import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_DURATION = re.compile(r"^([1-9][0-9]{0,6})([smh])$")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_APP = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_REPOSITORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$")
+_IMAGE = re.compile(
+    r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::[0-9]{1,5})?"  # host, or the first part of a path
+    r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$"
+)
+_REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(/|$)|(^|/)\.|/$|\.$")
+_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_RESERVED_ENV = re.compile(
+    r"^(?:PATH|HOME|USER|LOGNAME|SHELL|PWD|TMPDIR|BASH_ENV|ENV|IFS|LD_.*|FLAUDE_.*|FLY_.*"
+    r"|ANTHROPIC_(?:API_KEY|AUTH_TOKEN|BASE_URL|CUSTOM_HEADERS)|CLAUDE_CODE_OAUTH_TOKEN"
+    r"|GITHUB_TOKEN|GH_TOKEN|IS_SANDBOX)$"
+)
+ENV_TEXT_CHARS = 64 * 1024
+_GIVE_JSON = "Give a JSON object, or the name of a file in the workspace that holds one."
+
+
+class Refused(ValueError):
+    """One input's problem: a catalog `type`, a whole sentence, and what to type instead."""
+
+    def __init__(self, message: str, hint: str, type: str = "config_invalid") -> None:  # noqa: A002
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or CATALOG[type].hint
+        self.type = type
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`, in the three spellings of YAML 1.2's core schema."""
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    raise Refused(f"{quoted(text)} is neither true nor false.", "Write `true` or `false`.")
+
+
+def duration_s(text: str) -> float:
+    """`90s`, `45m`, `2h` -> seconds. A bare number is refused: nobody would agree on its unit."""
+    found = _DURATION.match(text)
+    if found is None:
+        raise Refused(f"{quoted(text)} is not a duration.", "Write 90s, 45m or 2h.")
+    return int(found.group(1)) * _SECONDS[found.group(2)]
+
+
+def whole_number(text: str, low: int, high: int) -> int:
+    """A decimal number between `low` and `high`, both included."""
+    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+    if number is None or not low <= number <= high:
+        raise Refused(f"{quoted(text)} is not a whole number from {low} to {high}.", f"Write e.g. {low}.")
+    return number
+
+
+def dollars(text: str) -> float:
+    """An amount above zero, like `2.50`; a currency sign is refused."""
+    amount = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) else math.nan
+    if not amount > 0:
+        raise Refused(f"{quoted(text)} is not an amount above zero.", "Write dollars, e.g. 2.50.")
+    return amount
+
+
+def one_of(text: str, choices: Collection[str]) -> str:
+    if text in choices:
+        return text
+    allowed = " or ".join(f"`{choice}`" for choice in choices)
+    raise Refused(f"{quoted(text)} is not one of them.", f"Write {allowed}.")
+
+
+def words(text: str) -> list[str]:
+    """Words between commas and white space."""
+    return [word for word in re.split(r"[\s,]+", text) if word]
+
+
+def region_codes(text: str) -> tuple[str, ...]:
+    """Fly's three-letter regions in the order of preference."""
+    regions = tuple(dict.fromkeys(words(text)))
+    for region in regions:
+        if region not in REGIONS:
+            close = close_regions(region)
+            meant = f"Did you mean {' or '.join(close)}? " if close else ""
+            raise Refused(f"{quoted(region)} is not a Fly region.", f"{meant}Fly has: {' '.join(REGIONS)}.")
+    return regions
+
+
+def app_name(text: str) -> str:
+    if not _APP.match(text):
+        raise Refused(
+            f"{quoted(text)} is not a Fly app's name.",
+            "Use the name alone: lower-case letters, digits and dashes, at most 63.",
+        )
+    return text
+
+
+def image_reference(text: str) -> str:
+    """`host/path:tag`, `host/path@sha256:…` or both; without `docker://`."""
+    if not _IMAGE.match(text) or len(text) > 512:
+        raise Refused(
+            f"{quoted(text)} is not an image reference.",
+            "Write host/name:tag or host/name@sha256:<64 hex digits>, without a scheme.",
+        )
+    return text
+
+
+def http_url(text: str) -> str:
+    """An http(s) URL without user, query or fragment; a trailing slash is dropped."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    bare = not (parts.username or parts.password or parts.query or parts.fragment)
+    if parts.scheme not in ("http", "https") or not host or not bare or re.search(r"[\s\x00-\x20\\]", text):
+        # The text is not shown: a URL that is refused may well hold a password.
+        raise Refused(
+            "It is not a plain http(s) URL.", "Write https://host/path, without user, password or query."
+        )
+    return text.rstrip("/")
+
+
+def repository_name(text: str) -> str:
+    """`owner/name`, or the http(s) URL of a git repository."""
+    if text.startswith(("http://", "https://")):
+        url = http_url(text)
+        if not urlsplit(url).path.strip("/"):
+            raise Refused("The URL names no repository.", "Write https://host/owner/name.git.")
+        return url
+    if not _REPOSITORY.match(text):
+        raise Refused(
+            f"{quoted(text)} is not a repository.", "Write owner/name or https://host/owner/name.git."
+        )
+    return text
+
+
+def git_ref(text: str) -> str:
+    """A branch, tag, `refs/…` or commit that git itself would accept and never takes for an option.
+
+    https://git-scm.com/docs/git-check-ref-format
+    """
+    if text.startswith(("-", "/")) or text == "@" or len(text) > 255 or _REF_FORBIDDEN.search(text):
+        raise Refused(f"{quoted(text)} is not a git ref.", "Write a branch, a tag, refs/… or a commit's SHA.")
+    return text
+
+
+def repository_lines(text: str) -> tuple[tuple[str, str], ...]:
+    """Lines `owner/name[@ref]` -> `(repository, ref or '')`."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        repository, _, ref = line.partition("@")
+        if "://" in line:
+            raise Refused(f"{quoted(line)} is not owner/name.", "Write owner/name or owner/name@ref.")
+        if line.endswith("@"):
+            raise Refused(f"{quoted(line)} has no ref after the `@`.", "Write owner/name or owner/name@ref.")
+        found.append((repository_name(repository), git_ref(ref) if ref else ""))
+    return tuple(found)
+
+
+def tool_rules(text: str) -> tuple[str, ...]:
+    """Rules between commas and line ends, brackets kept whole: `Edit, Bash(git log:*, git diff:*)` is two."""
+    rules, current, depth = [], "", 0
+    for char in text + "\n":
+        if char in ",\n" and depth == 0:
+            rules.append(current.strip())
+            current = ""
+            continue
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if depth < 0:
+            break
+        current += char
+    if depth != 0:
+        raise Refused("A bracket is not closed.", "Write rules like Edit, Bash(git log:*).")
+    rules = [rule for rule in rules if rule]
+    for rule in rules:
+        if rule.startswith("-") or len(rule) > 1000 or re.search(r"[\x00-\x1f]", rule):
+            raise Refused(f"{quoted(rule)} is not a tool rule.", "Write rules like Edit, Bash(git log:*).")
+    return tuple(rules)
+
+
+def model_name(text: str) -> str:
+    """A model's alias or id, as the model API or a gateway spells it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]{0,199}", text):
+        raise Refused(
+            f"{quoted(text)} is not a model's name.", "Write an alias like `opus`, or a model's id."
+        )
+    return text
+
+
+def job_index(text: str) -> str:
+    """The job's place in its matrix. Runners that do not know it leave it empty or unexpanded: then 0."""
+    return text if re.fullmatch(r"[0-9]{1,4}", text) else "0"
+
+
+def shell_words(text: str) -> tuple[str, ...]:
+    """Words as a POSIX shell would split them, nothing expanded; a line may end in a comment."""
+    try:
+        return tuple(shlex.split(text, comments=True))
+    except ValueError as error:  # its own fixed wording: "No closing quotation"
+        raise Refused(f"The words cannot be told apart: {error}.", "Close every quote.") from None
+
+
+def json_object(text: str) -> str:
+    """The text itself when it is a JSON object."""
+    try:
+        document: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refused(f"It is not JSON: {error.msg} at {where}.", _GIVE_JSON) from None
+    except (ValueError, RecursionError):
+        raise Refused("It is not JSON a program can read.", _GIVE_JSON) from None
+    if not isinstance(document, dict):
+        raise Refused("It is JSON but not an object.", 'Write `{"name": value}`.')
+    return text
+
+
+def environment(text: str) -> dict[str, str]:
+    """A YAML mapping of names to scalars, each as it is written: `1.10` and `yes` stay what they are."""
+    if len(text) > ENV_TEXT_CHARS:
+        raise Refused(f"It has {len(text)} characters, {ENV_TEXT_CHARS} are allowed.", "Use files for data.")
+    import yaml  # only `env` needs it, and the start of every run is timed
+
+    try:
+        document: Any = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - BaseLoader makes nothing but text
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise Refused(f"It is not YAML{where}.", "Write one `NAME: value` a line.") from None
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise Refused("It is not YAML.", "Write one `NAME: value` a line.") from None
+    if not isinstance(document, dict):
+        raise Refused("It is not a mapping of names to values.", "Write one `NAME: value` a line.")
+    return {_env_name(name): _env_value(str(name), value) for name, value in document.items()}
+
+
+def _env_name(name: object) -> str:
+    if not isinstance(name, str) or not _ENV_NAME.match(name):
+        raise Refused(f"{quoted(str(name))} is not a variable's name.", "Use letters, digits and `_`.")
+    if _RESERVED_ENV.match(name.upper()):
+        raise Refused(f"{quoted(name)} is reserved: the machine sets it.", "Use another name.")
+    return name
+
+
+def _env_value(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise Refused(f"The value of {quoted(name)} is a list or a mapping.", "Values are plain text.")
+    if "\0" in value:
+        raise Refused(f"The value of {quoted(name)} holds a NUL character.", "Values are plain text.")
+    return value
+
+
+def credential(text: str) -> str:
+    """A token as HTTP can carry it: visible ASCII and single spaces. The text is never shown."""
+    if not re.fullmatch(r"[\x20-\x7e]+", text):
+        raise Refused(
+            "It holds a line break or another character that no token has.",
+            "Store the secret again: one line, nothing before or after it.",
+        )
+    if "${{" in text or text.startswith("secrets."):
+        raise Refused("It is the text of an expression, not its value.", "Write `${{ secrets.NAME }}`.")
+    return text

@@ -1,0 +1,72 @@
+"""Text from machines, models, pull requests and APIs, made safe to show on one line or in the step log.
+
+Only the form of text changes here: no line of it can be read by the runner as a command, nor rearrange what a
+reader sees. Taking secrets out is `redaction`'s; Markdown is `summary`'s; printing is `report`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MARGIN = "| "
+"""Stands before every untrusted line. The runner takes `::command::` only at the start of a line (white space
+apart), so a line that starts with a visible character is never one.
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands"""
+
+LINE_CHARS = 4000
+"""Longer lines are cut in the step log; the log file has them whole."""
+
+# Whole escape sequences first, or their visible remains ("[31m") would litter the log.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)?"  # OSC: titles, links
+    r"|\x1b[ -/]*[0-~]"
+)
+# Controls other than tab and the line terminators; what Unicode calls default ignorable (zero width, bidi,
+# variation selectors), because .NET compares strings as if they were absent; lone surrogates.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """The text without escape sequences and invisible characters; line terminators stay."""
+    if "\x1b" in text:
+        text = _ESCAPES.sub("", text)
+    return _INVISIBLE.sub("", text)
+
+
+def visible_lines(text: str) -> list[str]:
+    """`text` cut at everything that any reader takes for a line's end, a lone carriage return included."""
+    return visible(text).splitlines()
+
+
+def step_log_lines(lines: Iterable[str]) -> list[str]:
+    """Untrusted lines as the step log may show them: no line is a workflow command of either grammar.
+
+    `##[name]` is a command anywhere in a line, hence the backslash, which is the runner's own way out:
+    https://github.com/actions/runner (`OutputManager`).
+    """
+    text = visible("\n".join(lines)).replace("##[", "##\\[")
+    return [MARGIN + (line if len(line) <= LINE_CHARS else _cut(line)) for line in text.splitlines()]
+
+
+def _cut(line: str) -> str:
+    return f"{line[:LINE_CHARS]} … [{len(line) - LINE_CHARS} more characters]"
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Untrusted text for the middle of a sentence: one visible line of at most `limit` characters."""
+    line = " ".join(visible(text[: limit * 8]).replace("##[", "##\\[").split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def quoted(value: str) -> str:
+    """An untrusted value between back-ticks it cannot leave, cut at 60 characters; for error messages."""
+    return f"`{one_line(value, 60).replace('`', chr(39))}`"
