@@ -1,0 +1,173 @@
+"""A git host in place of github.com: `git http-backend` behind GitHub's rules of who may see what.
+
+    python -m localfly.githost --root DIR --port 0          prints {"url": "http://127.0.0.1:PORT"}
+
+`DIR/<owner>/<name>.git` is served at `/<owner>/<name>.git` (and without `.git`), read-only. A file
+`flaude-private-token` in a repository makes it private: it then needs `x-access-token:<token>` by Basic, or
+the token as a bearer. A file `flaude-api/pulls/7.json` in it is the REST answer at
+`/api/v3/repos/<owner>/<name>/pulls/7`. `GET /_githost/requests` lists what was asked; `DELETE` forgets it.
+How git itself is run is in `git_http_backend`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import re
+from collections import deque
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from localfly.git_http_backend import http_backend
+from localfly.loopback import serve, serve_forever
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+PRIVATE_TOKEN_FILE = "flaude-private-token"  # noqa: S105 - a file name
+API_FOLDER = "flaude-api"
+
+REQUESTS_KEPT = 1000
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@asynccontextmanager
+async def serve_githost(root: Path, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve the repositories under `root` inside this process until the block ends; yields the URL."""
+    async with serve(githost_app(root), host=host, port=port) as url:
+        yield url
+
+
+def githost_app(root: Path) -> Starlette:
+    """The host as an ASGI app."""
+    host = _Host(root)
+    return Starlette(
+        routes=[
+            Route("/_githost/requests", host.requests, methods=["GET", "DELETE"]),
+            Route("/api/v3/repos/{owner}/{name}/{what:path}", host.api, methods=["GET"]),
+            Route("/{owner}/{name}/{what:path}", host.git, methods=["GET", "POST"]),
+        ]
+    )
+
+
+class _Host:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.seen: deque[dict[str, Any]] = deque(maxlen=REQUESTS_KEPT)
+
+    async def git(self, request: Request) -> Response:
+        return self._record(request, await self._git(request))
+
+    async def api(self, request: Request) -> Response:
+        return self._record(request, self._api(request))
+
+    async def requests(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.seen.clear()
+            return Response(status_code=204)
+        return JSONResponse(list(self.seen))
+
+    async def _git(self, request: Request) -> Response:
+        token = _token(request)
+        status = self._admission(request, token)
+        pushes = "git-receive-pack" in (request.query_params.get("service"), request.path_params["what"])
+        if status == 200 and pushes:
+            status = 403 if token else 401
+        if status != 200:
+            return _refusal(status, token)
+        return await http_backend(self._repository(request), request)
+
+    def _api(self, request: Request) -> Response:
+        token = _token(request)
+        status = self._admission(request, token)
+        if status == 401 and token:
+            return JSONResponse({"message": "Bad credentials"}, 401)
+        answers = (self._repository(request) / API_FOLDER).resolve()
+        answer = (answers / f"{request.path_params['what']}.json").resolve()
+        if status == 200 and answer.is_relative_to(answers) and answer.is_file():
+            return Response(answer.read_bytes(), media_type="application/json")
+        return JSONResponse({"message": "Not Found"}, 404)
+
+    def _admission(self, request: Request, token: str) -> int:
+        """200, or what GitHub says: a wrong token is refused even where none is needed (401), and what one
+        may not see looks as if it did not exist (404; 401 without a token, so that git asks for one)."""
+        repository = self._repository(request)
+        exists = repository.is_dir()
+        private = _private_token(repository) if exists else ""
+        if token and token != private:
+            known = {_private_token(other) for other in self.root.glob("*/*.git")}
+            if token not in known:
+                return 401
+        if exists and private in ("", token):
+            return 200
+        return 404 if token else 401
+
+    def _repository(self, request: Request) -> Path:
+        """Where the repository would be; a name GitHub does not allow leads to one that is never there."""
+        owner: str = request.path_params["owner"]
+        name: str = request.path_params["name"].removesuffix(".git")
+        if not (_NAME.fullmatch(owner) and _NAME.fullmatch(name)):
+            return self.root / ".none" / ".none"
+        return self.root / owner / f"{name}.git"
+
+    def _record(self, request: Request, response: Response) -> Response:
+        self.seen.append(
+            {
+                "method": request.method,
+                "path": request.url.path,
+                "query": request.url.query,
+                "headers": dict(request.headers),
+                "status": response.status_code,
+            }
+        )
+        return response
+
+
+def _refusal(status: int, token: str) -> Response:
+    """GitHub's words to git, which shows them to its user."""
+    said = {
+        401: "Invalid username or token." if token else "Repository not found.",
+        403: "Write access to repository not granted.",
+        404: "Repository not found.",
+    }
+    headers = {"www-authenticate": 'Basic realm="GitHub"'} if status == 401 else {}
+    return PlainTextResponse(said[status], status, headers)
+
+
+def _private_token(repository: Path) -> str:
+    file = repository / PRIVATE_TOKEN_FILE
+    return file.read_text().strip() if file.is_file() else ""
+
+
+def _token(request: Request) -> str:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return value
+    try:
+        return base64.b64decode(value).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return value
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m localfly.githost", description="A read-only git host.")
+    parser.add_argument("--root", type=Path, required=True, help="the folder with <owner>/<name>.git in it")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    args = parser.parse_args(argv)
+    if not args.root.is_dir():
+        parser.error(f"{args.root}: not a folder")
+    serve_forever(githost_app(args.root.resolve()), host=args.host, port=args.port)
+
+
+if __name__ == "__main__":
+    main()
