@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
 BASE_IMAGE = os.environ.get("FLAUDE_TEST_BASE_IMAGE") or "flaude-test-base:latest"
+ACTION_VALIDATOR_VERSION = "0.6.0"
+_INSTALL = "python -m tests.support.engines install-"
 MACHINE_DOCKERFILE = ROOT / "src" / "flaude_guest" / "image" / "Dockerfile"
 
 
@@ -56,12 +58,23 @@ def _registry_missing() -> str:
 
 
 def _act_missing() -> str:
-    return _docker_missing() or ("" if _act_path() else "act is not installed (make tools)")
+    return _docker_missing() or ("" if _tool("act") else "act is not installed (make tools)")
+
+
+def _zizmor_missing() -> str:
+    return "" if _tool("zizmor") else "zizmor is not installed (make tools)"
 
 
 def _claude_missing() -> str:
-    hint = "python -m tests.support.engines install-claude"
-    return "" if _claude_path() else f"Claude Code {claude_version()} is not installed ({hint})"
+    return "" if _claude_path() else f"Claude Code {claude_version()} is not installed ({_INSTALL}claude)"
+
+
+def _action_validator_missing() -> str:
+    return (
+        ""
+        if _validator_path().exists()
+        else f"action-validator is not installed ({_INSTALL}action-validator)"
+    )
 
 
 ENGINES: dict[str, Callable[[], str]] = {
@@ -69,6 +82,8 @@ ENGINES: dict[str, Callable[[], str]] = {
     "registry": functools.cache(_registry_missing),
     "act": functools.cache(_act_missing),
     "claude": functools.cache(_claude_missing),
+    "zizmor": functools.cache(_zizmor_missing),
+    "action_validator": functools.cache(_action_validator_missing),
 }
 """For each engine (and marker), why it cannot be used here; an empty string when it can."""
 
@@ -77,9 +92,9 @@ def _registry_program() -> str | None:
     return shutil.which("docker-registry") or shutil.which("registry")
 
 
-def _act_path() -> str | None:
-    ours = ROOT / ".cache" / "tools" / "bin" / "act"
-    return str(ours) if ours.exists() else shutil.which("act")
+def _tool(name: str) -> str | None:
+    ours = ROOT / ".cache" / "tools" / "bin" / name
+    return str(ours) if ours.exists() else shutil.which(name)
 
 
 def _claude_folder() -> Path:
@@ -97,9 +112,27 @@ def _claude_path() -> Path | None:
     return installed if installed.exists() else None
 
 
+def _validator_folder() -> Path:
+    return CACHE / f"action-validator-{ACTION_VALIDATOR_VERSION}"
+
+
+def _validator_path() -> Path:
+    return _validator_folder() / "node_modules" / ".bin" / "action-validator"
+
+
 def act() -> str:
     """The `act` program. Raises LookupError when there is none."""
-    return _found(_act_path(), "act")
+    return _found(_tool("act"), "act")
+
+
+def zizmor() -> str:
+    """The `zizmor` program. Raises LookupError when there is none."""
+    return _found(_tool("zizmor"), "zizmor")
+
+
+def action_validator() -> str:
+    """The `action-validator` program: the published schemas of actions and workflows."""
+    return str(_validator_path())
 
 
 def claude() -> Path:
@@ -119,11 +152,21 @@ def _found(value: str | Path | None, what: str) -> str:
 def install_claude() -> Path:
     """Put the pinned Claude Code into the cache folder with npm; quick when it is there already."""
     if not _claude_path():
-        folder = _claude_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        package = f"{_claude_package()}@{claude_version()}"
-        _run("npm", "install", "--silent", "--no-save", "--prefix", str(folder), package)
+        _npm_install(_claude_folder(), f"{_claude_package()}@{claude_version()}")
     return claude()
+
+
+def install_action_validator() -> Path:
+    """Put the pinned action-validator into the cache folder with npm; quick when it is there already."""
+    if not _validator_path().exists():
+        packages = (f"@action-validator/{part}@{ACTION_VALIDATOR_VERSION}" for part in ("cli", "core"))
+        _npm_install(_validator_folder(), *packages)
+    return _validator_path()
+
+
+def _npm_install(folder: Path, *packages: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    _run("npm", "install", "--silent", "--no-save", "--prefix", str(folder), *packages)
 
 
 @functools.cache
@@ -221,6 +264,7 @@ def _run(
 
 
 MAKERS: dict[str, Callable[[], object]] = {
+    "install-action-validator": install_action_validator,
     "install-claude": install_claude,
     "base-image": base_image,
     "action-image": action_image,
