@@ -1,6 +1,35 @@
-"""Run Claude Code on a Fly.io Machine made for one job, and say exactly why when it could not."""
+"""Run Claude Code on a Fly.io Machine made for one job, and say exactly why when it could not.
+
+The public names are loaded on first use, so that `import flaude_action` and a step that fails on its inputs pay
+for nothing else.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flaude_action.errors import (
+        ConfigError,
+        FlaudeError,
+        FlyAPIError,
+        GuestError,
+        ImageBuildError,
+        ImageError,
+        MachineExitError,
+        MachineTimeout,
+        RunCancelled,
+    )
+    from flaude_action.machine_config import MachineConfig, RepoSpec
+    from flaude_action.run import (
+        RunResult,
+        StreamingRun,
+        ensure_app,
+        extract_exit_code_from_logs,
+        run_and_destroy,
+        run_with_logs,
+    )
 
 __version__ = "0.1.0"
 
@@ -9,3 +38,36 @@ OWNER = "OWNER"
 
 DEFAULT_IMAGE = f"ghcr.io/{OWNER.lower()}/flaude-machine:{__version__}"
 """The machine image of this release."""
+
+__all__ = [
+    "DEFAULT_IMAGE",
+    "OWNER",
+    "ConfigError",
+    "FlaudeError",
+    "FlyAPIError",
+    "GuestError",
+    "ImageBuildError",
+    "ImageError",
+    "MachineConfig",
+    "MachineExitError",
+    "MachineTimeout",
+    "RepoSpec",
+    "RunCancelled",
+    "RunResult",
+    "StreamingRun",
+    "__version__",
+    "ensure_app",
+    "extract_exit_code_from_logs",
+    "run_and_destroy",
+    "run_with_logs",
+]
+
+_ERRORS = frozenset(name for name in __all__ if name.endswith("Error")) | {"MachineTimeout", "RunCancelled"}
+_CONFIG = frozenset({"MachineConfig", "RepoSpec"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "errors" if name in _ERRORS else "machine_config" if name in _CONFIG else "run"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

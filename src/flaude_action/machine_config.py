@@ -11,7 +11,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Secret = SecretStr | str
+Guest = Literal["auto", "flaude", "foreign"]
 
 HOLD_S = 120
 """How long the guest keeps its result for us after the work is done."""
@@ -68,9 +69,11 @@ class MachineConfig:
     Sizes are Fly's: `vm_memory_mb` in MB, `cpu_kind` shared or performance. `region` is tried first, then
     `regions` in order when Fly has no capacity; with none of them Fly chooses. Times are seconds. `settings`
     and `json_schema` are JSON text. Secrets are given as `SecretStr` or plain strings and shown by no `repr`.
+    `guest` says whether the image has our guest in it; `auto` reads the image's label.
     """
 
     image: str = DEFAULT_IMAGE
+    guest: Guest = "auto"
     prompt: str = field(default="", repr=False)
     claude_code_oauth_token: Secret = field(default="", repr=False)
     anthropic_api_key: Secret = field(default="", repr=False)

@@ -78,7 +78,11 @@ class OwnStop:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of one run. `result` is only set when its digest was right."""
+    """All that is known of one run.
+
+    `result` is only set when its digest was right; `trouble` is the catalog id of what kept us from learning
+    more.
+    """
 
     ours: bool
     result: dict[str, Any] | None = None
@@ -92,6 +96,7 @@ class Evidence:
     platform_code: int | None = None
     own_stop: OwnStop | None = None
     has_delivery: bool = False
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,8 @@ def _by_platform(evidence: Evidence) -> Verdict:
         return judged
     if evidence.platform_code:
         return _by_code(evidence, evidence.platform_code, "platform_log")
+    if evidence.trouble:
+        return _failed(evidence.trouble)
     if evidence.gone or evidence.state in ("destroyed", "destroying", "replaced"):
         return _failed("machine_lost")
     return _failed("outcome_unknown")

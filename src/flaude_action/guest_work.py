@@ -1,0 +1,120 @@
+"""The guest's side of one run, driven over its link: hand over the job, wait for the result, fetch the files.
+
+Whether the machine still lives, and when to stop waiting, is `execution`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from flaude_action.errors import FlyAPIError, GuestError
+from flaude_action.waiting import Deadline
+from flaude_guest.protocol import PROVISION_WINDOW_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from flaude_action.guest_link import GuestLink, Status
+
+log = logging.getLogger(__name__)
+
+FILES = {"patch": "changes.patch", "changeset": "changeset.json", "transcript": "transcript.jsonl"}
+"""The guest's files in the order of their worth, and their names in the run's folder."""
+MAX_FILE_BYTES = 64 * 1024 * 1024
+RETRY_PAUSE_S = 0.5
+STATUS_TROUBLES = 20
+"""Status calls that may fail in a row before we believe that the guest itself is broken."""
+
+GUEST_TROUBLES = 3
+
+
+class GuestWork:
+    """One job on one guest. `status` is the newest known, `files` what has been fetched whole."""
+
+    def __init__(
+        self, link: GuestLink, job: dict[str, Any], folder: Path, on_phase: Callable[[str], None]
+    ) -> None:
+        self._link, self._job, self._folder, self._on_phase = link, job, folder, on_phase
+        self.status: Status | None = None
+        self.files: dict[str, Path] = {}
+        self.problems: list[str] = []
+        self.provisioned = False
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        return self.status.result if self.status is not None else None
+
+    async def run(self) -> None:
+        """Everything up to the guest's release. Raises FlyAPIError or GuestError when it cannot go on."""
+        deadline = Deadline.after(PROVISION_WINDOW_S)
+        await self._link.ready(deadline)
+        await self._link.provision(self._job, deadline)
+        self.provisioned = True
+        await self._until_result()
+        await self.collect(FILES)
+        await self._release()
+
+    async def interrupt(self, seconds: float) -> None:
+        """Stop the agent, keep what it has done so far. Never raises; ends within `seconds`."""
+        deadline = Deadline.after(seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                self._see(await self._link.interrupt(deadline.left))
+                await self.collect(["patch", "changeset"])
+        except (TimeoutError, FlyAPIError, GuestError) as error:
+            self.problems.append(f"The interrupted run's files could not be fetched: {type(error).__name__}.")
+
+    async def _until_result(self) -> None:
+        troubles = 0
+        while self.status is None or (self.result is None and not self.status.tampered):
+            after = self.status.seq if self.status is not None else -1
+            try:
+                self._see(await self._link.status(after))
+                troubles = 0
+            except (FlyAPIError, GuestError) as error:
+                troubles += 1
+                log.info("asking the guest for its status: %s", error)
+                if troubles >= STATUS_TROUBLES or (
+                    isinstance(error, GuestError) and troubles >= GUEST_TROUBLES
+                ):
+                    raise
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _see(self, status: Status) -> None:
+        if self.status is None or status.phase != self.status.phase:
+            self._on_phase(status.phase)
+        self.status = status
+
+    async def collect(self, names: Iterable[str]) -> None:
+        """Fetch the named files that the result tells of, each checked by digest before it gets its name."""
+        told = (self.result or {}).get("files")
+        told = told if isinstance(told, dict) else {}
+        for name in names:
+            facts = told.get(name)
+            if not isinstance(facts, dict):
+                continue
+            try:
+                self.files[name] = await self._fetch(name, facts)
+            except (FlyAPIError, GuestError, OSError) as error:
+                log.info("fetching %s: %s", name, error)
+                self.problems.append(f"The file {name!r} could not be fetched whole.")
+
+    async def _fetch(self, name: str, facts: dict[str, Any]) -> Path:
+        size, sha256 = facts.get("size"), facts.get("sha256")
+        if not isinstance(size, int) or not isinstance(sha256, str) or not 0 <= size <= MAX_FILE_BYTES:
+            raise GuestError("collect_failed", details=f"The file {name!r} is larger than we take.")
+        partial = self._folder / f"{FILES[name]}.part"
+        with partial.open("wb") as file:
+            async for data in self._link.collect(name, size, sha256):
+                file.write(data)
+        return partial.rename(self._folder / FILES[name])
+
+    async def _release(self) -> None:
+        """Let it go. A guest that cannot be told ends by itself after its hold."""
+        try:
+            await self._link.release()
+        except (FlyAPIError, GuestError) as error:
+            log.info("releasing the guest: %s", error)

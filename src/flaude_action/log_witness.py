@@ -1,0 +1,41 @@
+"""What the log says of the run's end: the weakest evidence, read line by line as it passes.
+
+Whether the log is complete is `logs`'; what its witness is worth is `verdict`'s.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flaude_guest.protocol import parse_exit_line
+
+# Fly's init speaks through the app's own stream after the main process is gone.
+_INIT_LINE = re.compile(
+    r"^\s*(?:INFO |WARN |ERROR )?(?:Main child exited|Starting clean up\.|Umounting |"
+    r"\[\s*\d+(?:\.\d+)?\s*\] |Virtual machine exited|Process appears to have been OOM killed)"
+)
+_PLATFORM_EXIT = re.compile(r"^machine exited with exit code (\d{1,3})\b")
+_PLATFORM_PROVIDER = "runner"
+
+
+class LogWitness:
+    """Feed it each line once, in order."""
+
+    def __init__(self) -> None:
+        self.marker: int | None = None
+        self.marker_is_last = False
+        self.platform_code: int | None = None
+
+    def see(self, message: str, provider: str) -> None:
+        if provider == _PLATFORM_PROVIDER:
+            found = _PLATFORM_EXIT.match(message)
+            if found:
+                self.platform_code = int(found.group(1))
+            return
+        if provider not in ("", "app"):
+            return
+        code = parse_exit_line(message)
+        if code is not None:
+            self.marker, self.marker_is_last = code, True
+        elif message.strip() and not _INIT_LINE.match(message):
+            self.marker_is_last = False

@@ -1,0 +1,264 @@
+"""One Machine's life: created or adopted, watched, its end told, destroyed whatever happens.
+
+Destroying is guaranteed by the context manager, also when the task around it is cancelled. What happens on
+the machine in between is `execution`'s, and what its end means is `verdict`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flaude_action.errors import FlyAPIError, MachineTimeout
+from flaude_action.fly_errors import may_have_happened, name_taken
+from flaude_action.verdict import ExitEvent
+from flaude_action.waiting import Deadline, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flaude_action.fly import Fly
+    from flaude_action.fly_models import Event, ExecResult
+    from flaude_action.fly_models import Machine as FlyMachine
+
+log = logging.getLogger(__name__)
+
+META_MANAGER, MANAGER = "managed_by", "flaude-action"
+META_RUN, META_NONCE, META_DEADLINE = "flaude_run", "flaude_nonce", "flaude_deadline"
+
+ENDED = ("stopped", "failed", "destroyed")
+WAIT_SLICE_S = 60
+"""Fly refuses longer waits: `value must be inside range [1s, 1m0s]`."""
+CREATE_TRIES = 3
+CREATE_CLEANUP_S = 5.0
+DESTROY_CONFIRM_S = 10
+WATCH_PAUSE_S = 1.0
+
+
+def new_nonce() -> str:
+    """64 random bits as 16 hex digits: what makes a machine provably ours."""
+    return secrets.token_hex(8)
+
+
+def run_digest(*identity: object) -> str:
+    """Who started this: repository, run, attempt, job, step, matrix index, as 12 hex digits."""
+    return hashlib.sha256("\0".join(map(str, identity)).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One create call: its name is unique to this launch, so a lost answer can be found again."""
+
+    run: str
+    nonce: str
+    config: dict[str, Any] = field(repr=False)
+    regions: Sequence[str | None] = (None,)
+    number: int = 1
+    name: str = ""
+
+    @property
+    def machine_name(self) -> str:
+        return self.name or f"flaude-{self.run}-{self.number}-{self.nonce}"
+
+
+@dataclass(frozen=True)
+class End:
+    """How Fly shows the end: the last state seen, and whether the record itself is gone."""
+
+    state: str
+    gone: bool = False
+
+
+class Machine:
+    """`async with Machine(...)` creates on the way in and destroys on the way out.
+
+    After the block `cleanup` is `destroyed`, `already_gone` or `leaked:<id>`.
+    """
+
+    def __init__(self, fly: Fly, app: str, launch: Launch) -> None:
+        self._fly = fly
+        self._app = app
+        self._launch = launch
+        self._record: FlyMachine | None = None
+        self.cleanup = ""
+
+    @property
+    def record(self) -> FlyMachine:
+        """Fly's own record, as last seen."""
+        if self._record is None:
+            raise RuntimeError("the machine is not created yet")
+        return self._record
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    async def __aenter__(self) -> Machine:
+        creating = asyncio.ensure_future(self._create())
+        try:
+            self._record = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await finish(self._abandon(creating))
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await finish(self.destroy())
+
+    async def started(self, deadline: Deadline) -> str:
+        """Wait until it runs, or is already over; the state seen.
+
+        Raises MachineTimeout `machine_boot_timeout` at the deadline.
+        """
+        while not deadline.passed:
+            state = await self._wait(("started", *ENDED), deadline.within(WAIT_SLICE_S))
+            if state:
+                return state
+        raise MachineTimeout("machine_boot_timeout", details=f"It had {deadline.seconds:.0f} s.")
+
+    async def ended(self) -> End:
+        """Wait until the machine is over. Trouble with the API is waited out: the caller has the deadline."""
+        while True:
+            try:
+                state = await self._wait(ENDED, WAIT_SLICE_S)
+            except FlyAPIError as error:
+                if error.status_code == 404:
+                    return await self._last_sight()
+                log.info("waiting for the machine: %s", error)
+                await asyncio.sleep(WATCH_PAUSE_S)
+                continue
+            if state:
+                return End(state)
+
+    async def _wait(self, states: Sequence[str], seconds: float) -> str:
+        """The state reached, "" when the time passed first. Fly may answer no more than ok: then we look."""
+        answer = await self._fly.wait(self._app, self.id, states, self.record.instance_id, seconds)
+        if answer is None or answer.state:
+            return answer.state if answer is not None else ""
+        self._record = await self._fly.get_machine(self._app, self.id)
+        return self._record.state if self._record.state in states else ""
+
+    async def _last_sight(self) -> End:
+        """After a 404 on wait the record may still answer for a while."""
+        try:
+            self._record = await self._fly.get_machine(self._app, self.id)
+        except FlyAPIError as error:
+            log.info("the machine's record is gone: %s", error)
+            return End("", gone=True)
+        return End(self.record.state, gone=True)
+
+    async def exit_event(self) -> ExitEvent | None:
+        """The newest exit of the newest launch, None when there is none or Fly does not tell."""
+        try:
+            events = await self._fly.events(self._app, self.id)
+        except FlyAPIError as error:
+            log.info("reading the machine's events: %s", error)
+            return None
+        for event in events:
+            if event.exit is not None or event.type == "crash":
+                return _told(event)
+            if event.type in ("start", "launch"):
+                return None
+        return None
+
+    async def exec(self, command: list[str], *, stdin: str = "", timeout: float) -> ExecResult:
+        """Run one command on it; the shape `guest_link.Exec` asks for."""
+        return await self._fly.exec(self._app, self.id, command, stdin, timeout)
+
+    async def destroy(self) -> str:
+        """Destroy and confirm. Never raises: what could not be done is told in `cleanup`."""
+        if not self.cleanup:
+            self.cleanup = await self._destroy(self.id)
+        return self.cleanup
+
+    async def _destroy(self, machine_id: str) -> str:
+        try:
+            await self._fly.destroy_machine(self._app, machine_id)
+        except FlyAPIError as error:
+            if error.status_code == 404:
+                return "already_gone"
+            log.warning("destroying machine %s: %s", machine_id, error)
+            return f"leaked:{machine_id}"
+        try:
+            done = bool(await self._wait(("destroyed",), DESTROY_CONFIRM_S))
+        except FlyAPIError as error:
+            done = error.status_code == 404
+        return "destroyed" if done else f"leaked:{machine_id}"
+
+    async def _create(self) -> FlyMachine:
+        """Try the regions in order; only a lack of capacity moves on to the next."""
+        *others, last = self._launch.regions
+        for region in others:
+            try:
+                return await self._create_in(region)
+            except FlyAPIError as error:
+                if error.type != "machine_capacity":
+                    raise
+                log.warning("no capacity in %s, trying the next region", region)
+        return await self._create_in(last)
+
+    async def _create_in(self, region: str | None) -> FlyMachine:
+        """Create, or adopt what a lost answer left behind: only a machine with our nonce."""
+        launch = self._launch
+        for attempt in range(CREATE_TRIES):
+            try:
+                return await self._fly.create_machine(
+                    self._app, launch.config, name=launch.machine_name, region=region or ""
+                )
+            except FlyAPIError as error:
+                if not (may_have_happened(error) or name_taken(error)):
+                    raise
+                adopted = await self._ours()
+                if adopted is not None:
+                    return adopted
+                if attempt == CREATE_TRIES - 1:
+                    raise
+                log.warning("creating the machine: %s; trying again", error)
+                await asyncio.sleep(0.5 * 2**attempt)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _ours(self) -> FlyMachine | None:
+        found = await self._fly.list_machines(self._app, metadata={META_NONCE: self._launch.nonce})
+        return found[0] if found else None
+
+    async def _abandon(self, creating: asyncio.Task[FlyMachine]) -> None:
+        """We were cancelled during create: see what came of it and remove that."""
+        done, _ = await asyncio.wait([creating], timeout=CREATE_CLEANUP_S)
+        if done and creating.exception() is None:
+            self._record = creating.result()
+            await self.destroy()
+            return
+        creating.cancel()
+        log.warning("create was cut off; a machine left behind is unprovisioned and ends itself")
+
+
+def _told(event: Event) -> ExitEvent:
+    """Fly's words as the verdict wants them."""
+    exit_ = event.exit
+    if exit_ is None:
+        return ExitEvent(type=event.type)
+    return ExitEvent(
+        type=event.type,
+        exit_code=exit_.exit_code,
+        signal=exit_.signal,
+        guest_signal=exit_.guest_signal,
+        oom_killed=exit_.oom_killed,
+        requested_stop=exit_.requested_stop,
+        error=exit_.error,
+        unknown_keys=tuple(sorted(exit_.unknown_keys)),
+    )
+
+
+def metadata(launch_run: str, nonce: str, lifetime_s: float) -> dict[str, str]:
+    """What marks a machine as ours: manager, run, nonce, and the epoch second by which it must be gone."""
+    return {
+        META_MANAGER: MANAGER,
+        META_RUN: launch_run,
+        META_NONCE: nonce,
+        META_DEADLINE: str(int(time.time() + lifetime_s)),
+    }

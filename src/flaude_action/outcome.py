@@ -1,0 +1,121 @@
+"""What one run is asked for and what it gives back: plain values, shared by `execution` and its callers.
+
+The verdict inside is `verdict`'s; here it only becomes the exception that fits it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flaude_action.catalog import CATALOG
+from flaude_action.errors import FlaudeError, MachineExitError, MachineTimeout, RunCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from flaude_action.logs import LogLine
+    from flaude_action.machine import Launch, Machine
+    from flaude_action.verdict import Evidence, Verdict
+
+_TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+async def _ignore_line(_: LogLine) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Where and for whom: the app, the digest of who started the run, the folder for the guest's files."""
+
+    app: str
+    run: str
+    folder: Path
+    name: str = ""
+    wait_timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What the caller is told while it happens; called on the event loop, so quick.
+
+    Only `line` may take its time: then reading the log waits, and nothing else does.
+    """
+
+    launching: Callable[[Launch], None] = _ignore
+    created: Callable[[Machine], None] = _ignore
+    phase: Callable[[str], None] = _ignore
+    line: Callable[[LogLine], Awaitable[None]] = _ignore_line
+    judged: Callable[[Verdict], None] = _ignore
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything known at the end of one run. `phase_seconds` is in the order things happened."""
+
+    verdict: Verdict
+    evidence: Evidence
+    machine_id: str
+    region: str
+    image: str
+    cleanup: str = ""
+    log_refused: str = ""
+    trouble: FlaudeError | None = None
+    problems: tuple[str, ...] = ()
+    files: dict[str, Path] = field(default_factory=dict)
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return self.evidence.result or {}
+
+    @property
+    def state(self) -> str:
+        """Fly's last word on the machine, or what our own destroy made of it."""
+        return self.evidence.state or ("" if self.cleanup.startswith("leaked") else "destroyed")
+
+    @property
+    def agent(self) -> dict[str, Any]:
+        agent = self.result.get("agent")
+        return agent if isinstance(agent, dict) else {}
+
+    def changed_files(self) -> list[str]:
+        """Paths that the agent added, changed or deleted, as the guest's changeset tells: untrusted text."""
+        path = self.files.get("changeset")
+        try:
+            document = json.loads(path.read_bytes()) if path is not None else {}
+        except ValueError:
+            return []
+        rows = document.get("files") if isinstance(document, dict) else None
+        return [str(row.get("path")) for row in rows or () if isinstance(row, dict)]
+
+    def failure(self, logs: list[str]) -> FlaudeError | None:
+        """The exception that says why it failed, None when it did not."""
+        verdict = self.verdict
+        if verdict.ok:
+            return None
+        if self.trouble is not None and self.trouble.type == verdict.type:
+            return self.trouble
+        meta: dict[str, Any] = {"machine_id": self.machine_id, "exit_code_source": verdict.source}
+        if verdict.retry_at is not None:
+            meta["retry_at"] = verdict.retry_at
+        told: dict[str, Any] = {"details": verdict.details, "dev": verdict.line, "meta": meta}
+        if verdict.type in _TIMEOUTS:
+            return MachineTimeout(verdict.type, **told)
+        if verdict.conclusion == "cancelled":
+            return RunCancelled("cancelled", **told)
+        return MachineExitError(
+            self.machine_id, verdict.exit_code, self.state, logs, type=known_type(verdict.type), **told
+        )
+
+
+def known_type(type_: str) -> str:
+    """`type_` when the catalog has it: a guest of another release may say more than we know."""
+    return type_ if type_ in CATALOG else "agent_error"
