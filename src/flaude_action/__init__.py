@@ -1,7 +1,7 @@
 """Run Claude Code on a Fly.io Machine made for one job, and say exactly why when it could not.
 
-The public names are loaded on first use, so that `import flaude_action` and a step that fails on its inputs pay
-for nothing else.
+The public names are loaded on first use, so that `import flaude_action` and a step that fails on its inputs
+pay for nothing else.
 """
 
 from __future__ import annotations
