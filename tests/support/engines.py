@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
 BASE_IMAGE = os.environ.get("FLAUDE_TEST_BASE_IMAGE") or "flaude-test-base:latest"
-ACTION_VALIDATOR_VERSION = "0.6.0"
+WORKFLOW_PARSER = "@actions/workflow-parser@0.3.61"
 _INSTALL = "python -m tests.support.engines install-"
 MACHINE_DOCKERFILE = ROOT / "src" / "flaude_guest" / "image" / "Dockerfile"
 
@@ -69,12 +69,9 @@ def _claude_missing() -> str:
     return "" if _claude_path() else f"Claude Code {claude_version()} is not installed ({_INSTALL}claude)"
 
 
-def _action_validator_missing() -> str:
-    return (
-        ""
-        if _validator_path().exists()
-        else f"action-validator is not installed ({_INSTALL}action-validator)"
-    )
+def _workflow_parser_missing() -> str:
+    installed = shutil.which("node") and _parser_folder().exists()
+    return "" if installed else f"GitHub's workflow parser is not installed ({_INSTALL}workflow-parser)"
 
 
 ENGINES: dict[str, Callable[[], str]] = {
@@ -83,7 +80,7 @@ ENGINES: dict[str, Callable[[], str]] = {
     "act": functools.cache(_act_missing),
     "claude": functools.cache(_claude_missing),
     "zizmor": functools.cache(_zizmor_missing),
-    "action_validator": functools.cache(_action_validator_missing),
+    "workflow_parser": functools.cache(_workflow_parser_missing),
 }
 """For each engine (and marker), why it cannot be used here; an empty string when it can."""
 
@@ -112,12 +109,8 @@ def _claude_path() -> Path | None:
     return installed if installed.exists() else None
 
 
-def _validator_folder() -> Path:
-    return CACHE / f"action-validator-{ACTION_VALIDATOR_VERSION}"
-
-
-def _validator_path() -> Path:
-    return _validator_folder() / "node_modules" / ".bin" / "action-validator"
+def _parser_folder() -> Path:
+    return CACHE / WORKFLOW_PARSER.rsplit("/", 1)[1]
 
 
 def act() -> str:
@@ -130,14 +123,15 @@ def zizmor() -> str:
     return _found(_tool("zizmor"), "zizmor")
 
 
-def action_validator() -> str:
-    """The `action-validator` program: the published schemas of actions and workflows."""
-    return str(_validator_path())
-
-
 def claude() -> Path:
     """The Claude Code program of the pinned version. Raises LookupError when there is none."""
     return Path(_found(_claude_path(), "claude"))
+
+
+def parse_workflows(*files: Path) -> list[str]:
+    """What GitHub's own parser says is wrong with workflows and action.yml files, a line for each problem."""
+    script = ROOT / "tests" / "support" / "parse_workflows.mjs"
+    return _run("node", str(script), str(_parser_folder()), *map(str, files)).stdout.splitlines()
 
 
 def _found(value: str | Path | None, what: str) -> str:
@@ -156,17 +150,18 @@ def install_claude() -> Path:
     return claude()
 
 
-def install_action_validator() -> Path:
-    """Put the pinned action-validator into the cache folder with npm; quick when it is there already."""
-    if not _validator_path().exists():
-        packages = (f"@action-validator/{part}@{ACTION_VALIDATOR_VERSION}" for part in ("cli", "core"))
-        _npm_install(_validator_folder(), *packages)
-    return _validator_path()
+def install_workflow_parser() -> Path:
+    """Put GitHub's workflow parser into the cache folder with npm; quick when it is there already."""
+    if not _parser_folder().exists():
+        _npm_install(_parser_folder(), WORKFLOW_PARSER)
+    return _parser_folder()
 
 
 def _npm_install(folder: Path, *packages: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _run("npm", "install", "--silent", "--no-save", "--prefix", str(folder), *packages)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        _run("npm", "install", "--silent", "--no-save", "--prefix", unfinished, *packages)
+        Path(unfinished).rename(folder)
 
 
 @functools.cache
@@ -264,8 +259,8 @@ def _run(
 
 
 MAKERS: dict[str, Callable[[], object]] = {
-    "install-action-validator": install_action_validator,
     "install-claude": install_claude,
+    "install-workflow-parser": install_workflow_parser,
     "base-image": base_image,
     "action-image": action_image,
     "machine-image": machine_image,
