@@ -7,10 +7,6 @@ reader sees. Taking secrets out is `redaction`'s; Markdown is `summary`'s; print
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MARGIN = "| "
 """Stands before every untrusted line. The runner takes `::command::` only at the start of a line (white space
@@ -36,29 +32,25 @@ _INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """The text without escape sequences and invisible characters; line terminators stay."""
+    """The text without escape sequences and invisible characters; line terminators stay, all of them."""
     if "\x1b" in text:
         text = _ESCAPES.sub("", text)
     return _INVISIBLE.sub("", text)
 
 
-def visible_lines(text: str) -> list[str]:
-    """`text` cut at everything that any reader takes for a line's end, a lone carriage return included."""
-    return visible(text).splitlines()
-
-
-def step_log_lines(lines: Iterable[str]) -> list[str]:
-    """Untrusted lines as the step log may show them: no line is a workflow command of either grammar.
+def margin_lines(text: str) -> list[str]:
+    """Untrusted text as lines that may go to the step log: none is a workflow command of either grammar.
 
     `##[name]` is a command anywhere in a line, hence the backslash, which is the runner's own way out:
     https://github.com/actions/runner (`OutputManager`).
     """
-    text = visible("\n".join(lines)).replace("##[", "##\\[")
-    return [MARGIN + (line if len(line) <= LINE_CHARS else _cut(line)) for line in text.splitlines()]
+    return [MARGIN + line for line in visible(text).replace("##[", "##\\[").splitlines()]
 
 
-def _cut(line: str) -> str:
-    return f"{line[:LINE_CHARS]} … [{len(line) - LINE_CHARS} more characters]"
+def cut(line: str, limit: int = LINE_CHARS) -> str:
+    """A line of at most `limit` characters and a note of how many are missing."""
+    more = len(line) - limit
+    return line if more <= 0 else f"{line[:limit]} … [{more} more characters]"
 
 
 def one_line(text: str, limit: int = 200) -> str:

@@ -1,0 +1,230 @@
+"""Report: owns stdout and the runner's files; nothing else in this package prints.
+
+Secrets are told to the runner before anything is printed, and every line that came from elsewhere passes
+through `untrusted` and `redaction` here, so that no caller has to remember it. What there is to tell is
+`run_report`'s, the Markdown `summary`'s, the folder for files `artifacts`'.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from flaude_action.catalog import CATALOG
+from flaude_action.redaction import SHORTEST, Redactor
+from flaude_action.run_report import rendered
+from flaude_action.runner_protocol import VALUE_BYTES, command, file_entry, shortened
+from flaude_action.state import save_state
+from flaude_action.summary import summary
+from flaude_action.untrusted import MARGIN, cut, margin_lines, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import BinaryIO, TextIO
+
+    from flaude_action.artifacts import Artifacts
+    from flaude_action.errors import ConfigError, FlaudeError
+    from flaude_action.run_report import Outputs, RunReport
+
+REPORT_FILE = "report.json"
+Level = Literal["error", "warning", "notice"]
+
+ANNOTATIONS = 10
+"""The runner keeps this many of each level per step and drops the rest without a word."""
+MESSAGE_CHARS = 4000
+TAIL_LINES = 200
+TAIL_LINE_CHARS = 1000
+OUTPUTS_BYTES = 400_000
+"""All outputs of one step; the job may have 1 MB, counted in UTF-16, and has other steps as well."""
+SUMMARY_BYTES = 900_000
+"""The runner refuses summaries over 1 MiB as a whole."""
+
+
+class Report:
+    """Everything a step says. `environ` names the runner's files; those not set are not written."""
+
+    def __init__(self, environ: Mapping[str, str], stdout: TextIO) -> None:
+        self._environ = environ
+        self._stdout = stdout
+        self._redactor = Redactor()
+        self._masked: set[str] = set()
+        self._told: dict[Level, int] = {"error": 0, "warning": 0, "notice": 0}
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._log: BinaryIO | None = None
+        self._mute = False
+        self.lines = 0
+        """How many log lines of the machine were told."""
+        self.debugging = environ.get("RUNNER_DEBUG") == "1"
+
+    # Secrets
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Tell the runner what to hide, before anything that could hold it is printed.
+
+        The lines of a secret go one by one: the runner would also split it, but then hide a line like `{`.
+        """
+        secrets = list(secrets)
+        self._redactor.add(secrets)
+        for secret in secrets:
+            for line in map(str.strip, secret.splitlines()):
+                if len(line) >= SHORTEST and line not in self._masked:
+                    self._masked.add(line)
+                    self._print(command("add-mask", line))
+
+    def redact(self, text: str) -> str:
+        return self._redactor.redact(text)
+
+    # The step log
+
+    def say(self, text: str) -> None:
+        """Our own words, one or more lines. What is quoted in them cannot become a command."""
+        for line in margin_lines(self.redact(text)):
+            own = line.removeprefix(MARGIN)
+            self._print(line if own.lstrip().startswith(":") else own)
+
+    def log_to(self, file: BinaryIO | None) -> None:
+        """Write the machine's lines to this file as well, whole; None ends it. The caller closes the file."""
+        self._log = file
+
+    def machine_lines(self, lines: Sequence[str]) -> None:
+        """Lines of the machine's log, as they come: to the step log, the log file and the tail.
+
+        The margin goes into the file too: printing that file in a later step must not run commands either.
+        """
+        safe = margin_lines(self.redact(visible("\n".join(lines))))
+        self.lines += len(lines)
+        self._tail.extend(cut(line, TAIL_LINE_CHARS) for line in safe[-TAIL_LINES:])
+        if self._log is not None and safe:
+            self._log.write(("\n".join(safe) + "\n").encode("utf-8", "replace"))
+        if safe:
+            self._print("\n".join(map(cut, safe)))
+
+    def tail(self, count: int) -> tuple[str, ...]:
+        """The last lines of the machine's log, as they may be shown anywhere."""
+        lines = list(self._tail)[-count:] if count else []
+        return tuple(self._redactor.redact_lines(lines))
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        """Fold what is said inside. Groups do not nest."""
+        self._print(command("group", self.redact(visible(title))))
+        try:
+            yield
+        finally:
+            self._print(command("endgroup"))
+
+    def quote(self, text: str) -> None:
+        """Untrusted text that is not of the machine's log: an API's own words, a tool's message."""
+        for line in margin_lines(self.redact(visible(text))):
+            self._print(cut(line))
+
+    def debug(self, text: str) -> None:
+        """Untrusted text for those who asked for it by step debug."""
+        if self.debugging:
+            self.quote(text)
+
+    # Annotations
+
+    def annotate(
+        self, level: Level, title: str, message: str, *, file: str = "", line: int | None = None
+    ) -> None:
+        """An annotation on the run; beyond the runner's ten of a level it becomes a plain line of the log."""
+        text = self.redact(visible(message)).strip()
+        text = text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
+        self._told[level] += 1
+        if self._told[level] > ANNOTATIONS or not text:
+            self.say(f"{level}: {title}: {text}")
+            return
+        self._print(command(level, text, file=file, line=line, title=visible(title)))
+
+    def error(self, error: FlaudeError) -> None:
+        """One annotation: what happened, what to do, and the reference that is in the other places too."""
+        told = " ".join(filter(None, (error.message, error.details)))
+        self.annotate(
+            "error", CATALOG[error.type].title, f"{told}\n{error.hint}\n({error.type}, {error.ref})"
+        )
+        if error.dev:
+            self.debug(f"{error.ref}: {error.dev}")
+
+    def problems(self, error: ConfigError) -> None:
+        """All problems of one preflight, an annotation each."""
+        for problem in error.problems:
+            self.error(problem)
+
+    def warning(self, type: str, details: str = "") -> None:  # noqa: A002 - the catalog's word
+        kind = CATALOG[type]
+        told = " ".join(filter(None, (kind.message, details, kind.hint)))
+        self.annotate("warning", kind.title, f"{told} ({type})")
+
+    # Files
+
+    def save_state(self, values: Mapping[str, str]) -> None:
+        """Leave something for post. Written at once: this process may not live to write later."""
+        save_state(self._environ, values)
+
+    def publish(self, report: RunReport, artifacts: Artifacts | None = None) -> RunReport:
+        """Tell a finished step everywhere: annotations, `report.json`, outputs, summary. Returns it complete.
+
+        A place that fails is said and does not keep the others from being told.
+        """
+        name = artifacts.path(REPORT_FILE) if artifacts else ""
+        report = report.complete(report_file=name)
+        for error in report.errors:
+            self.error(error)
+        for kind, details in report.warnings:
+            self.warning(kind, details)
+        self.quote(report.line)
+        document = self._redactor.redact_json(report.document())
+        if artifacts is not None:
+            with self._told_if_it_fails(name):
+                artifacts.write(REPORT_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
+        with self._told_if_it_fails("GITHUB_OUTPUT"):
+            self.set_outputs(report.outputs)
+        with self._told_if_it_fails("GITHUB_STEP_SUMMARY"):
+            self.add_summary(summary(document))
+        return report
+
+    def set_outputs(self, outputs: Outputs) -> None:
+        """Write `GITHUB_OUTPUT`. A value that is too long is cut with a note, or left empty when it is JSON."""
+        left, entries = OUTPUTS_BYTES, []
+        for name, value in outputs.values().items():
+            text = rendered(self._redactor.redact_json(value))
+            if _bytes(text) > min(VALUE_BYTES, left):
+                text = shortened(text) if isinstance(value, str) and left > VALUE_BYTES else ""
+                self.say(f"Output `{name}` is too long and was {'cut' if text else 'left empty'}.")
+            left -= _bytes(text)
+            entries.append(file_entry(name, text))
+        self._append("GITHUB_OUTPUT", "".join(entries))
+
+    def add_summary(self, markdown: str) -> None:
+        """Add Markdown, its secrets already taken out, to what the step summary holds so far."""
+        self._append("GITHUB_STEP_SUMMARY", shortened(markdown, SUMMARY_BYTES))
+
+    @contextmanager
+    def _told_if_it_fails(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.say(f"{place} could not be written ({os.strerror(error.errno or 0)}).")
+
+    def _append(self, variable: str, text: str) -> None:
+        if name := self._environ.get(variable):
+            with Path(name).open("a", encoding="utf-8", errors="replace", newline="\n") as file:
+                file.write(text)
+
+    def _print(self, text: str) -> None:
+        if self._mute:
+            return
+        try:
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
+        except OSError:  # nobody reads any more; the machine must be destroyed all the same
+            self._mute = True
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
