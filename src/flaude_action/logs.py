@@ -1,7 +1,7 @@
 """The machine's log as an async iterator: follows the cursor, drops repeats, knows whether it is complete.
 
 A view, never a witness: a token that may not read logs, or a logs host that fails, costs nothing but lines.
-Writing lines down is `log_file`'s; what they prove is `log_witness`'s; the endpoint is `fly`'s.
+Showing and keeping lines is `report`'s; what they prove is `log_witness`'s; the endpoint is `fly`'s.
 
 The host answers pages of 100, oldest first, after a cursor that is a nanosecond time and may be made up:
 https://fly.io/docs/monitoring/logs-api-options/
