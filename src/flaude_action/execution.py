@@ -19,6 +19,7 @@ from flaude_action.errors import FlaudeError, GuestError, MachineTimeout
 from flaude_action.guest_link import GuestLink
 from flaude_action.guest_work import GuestWork
 from flaude_action.log_witness import LogWitness
+from flaude_action.logs import LogFollower
 from flaude_action.machine import End, Launch, Machine, metadata, new_nonce
 from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig
 from flaude_action.outcome import Errand, Outcome, Watcher
@@ -27,10 +28,9 @@ from flaude_action.waiting import Cancellation, Deadline
 from flaude_guest.protocol import IMAGE_LABEL, PHASES, PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from flaude_action.fly import Fly
-    from flaude_action.logs import LogFollower
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,10 @@ class Execution:
         config: MachineConfig,
         errand: Errand,
         *,
-        follow: Callable[[str], LogFollower],
         cancellation: Cancellation | None = None,
         watcher: Watcher | None = None,
     ) -> None:
-        self._fly, self._config, self._errand, self._follow = fly, config, errand, follow
+        self._fly, self._config, self._errand = fly, config, errand
         self._patience = errand.wait_timeout or config.timeout_s + BOOT_S + HOLD_S + MARGIN_S
         self._cancellation = cancellation or Cancellation()
         self._watch = watcher or Watcher()
@@ -99,7 +98,8 @@ class Execution:
         logs: asyncio.Task[None] | None = None
         try:
             self._watch.created(machine)
-            life = _Life(machine, self._follow(machine.id))
+            follower = LogFollower(self._fly, self._errand.app, machine.id, machine.record.created_at)
+            life = _Life(machine, follower)
             logs = asyncio.ensure_future(self._read_logs(life))
             if self._recognise(life, foreign=foreign):
                 await self._live(life, launch, deadline)
@@ -226,9 +226,10 @@ class Execution:
         await asyncio.gather(saving, hurry, return_exceptions=True)
 
     async def _read_logs(self, life: _Life) -> None:
-        async for line in life.logs:
-            life.witness.see(line.message, line.provider)
-            await self._watch.line(line)
+        async for page in life.logs.pages():
+            for line in page:
+                life.witness.see(line.message, line.provider)
+            await self._watch.lines(page)
 
     async def _drain(self, life: _Life, logs: asyncio.Task[None]) -> None:
         lines = (life.result or {}).get("lines")
@@ -248,6 +249,7 @@ class Execution:
             gone=end is not None and end.gone,
             own_stop=life.own_stop,
             trouble=life.trouble.type if life.trouble is not None else "",
+            work_lost=work is not None and work.lost,
         )
 
     def _with_log(self, life: _Life, evidence: Evidence) -> Evidence:

@@ -47,6 +47,12 @@ class GuestWork:
     def result(self) -> dict[str, Any] | None:
         return self.status.result if self.status is not None else None
 
+    @property
+    def lost(self) -> bool:
+        """True when the result tells of changes whose patch did not reach us."""
+        changeset = (self.result or {}).get("changeset")
+        return isinstance(changeset, dict) and bool(changeset.get("files")) and "patch" not in self.files
+
     async def run(self) -> None:
         """Everything up to the guest's release. Raises FlyAPIError or GuestError when it cannot go on."""
         deadline = Deadline.after(PROVISION_WINDOW_S)

@@ -27,7 +27,7 @@ def _ignore(_: object) -> None:
     return None
 
 
-async def _ignore_line(_: LogLine) -> None:
+async def _ignore_lines(_: list[LogLine]) -> None:
     return None
 
 
@@ -46,13 +46,13 @@ class Errand:
 class Watcher:
     """What the caller is told while it happens; called on the event loop, so quick.
 
-    Only `line` may take its time: then reading the log waits, and nothing else does.
+    Only `lines`, a page of the log, may take its time: then reading the log waits, and nothing else does.
     """
 
     launching: Callable[[Launch], None] = _ignore
     created: Callable[[Machine], None] = _ignore
     phase: Callable[[str], None] = _ignore
-    line: Callable[[LogLine], Awaitable[None]] = _ignore_line
+    lines: Callable[[list[LogLine]], Awaitable[None]] = _ignore_lines
     judged: Callable[[Verdict], None] = _ignore
 
 

@@ -19,7 +19,6 @@ from flaude_action import __version__
 from flaude_action.errors import ConfigError, FlyAPIError
 from flaude_action.execution import Execution
 from flaude_action.fly import Fly, base_urls
-from flaude_action.logs import LogFollower, LogLine
 from flaude_action.machine import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.waiting import Deadline
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from flaude_action.fly import SecretText
     from flaude_action.fly_models import App
+    from flaude_action.logs import LogLine
     from flaude_action.machine import Machine
     from flaude_action.machine_config import MachineConfig
 
@@ -163,16 +163,17 @@ class StreamingRun:
         if not self._machine.done():
             self._machine.set_result(machine.id)
 
-    async def _see_line(self, line: LogLine) -> None:
-        if line.provider != "app":
-            return
-        self._kept.append(line.message)
-        if not self._result_wanted:
-            await self._lines.put(line.message)
-            return
-        while self._lines.full():
-            self._lines.get_nowait()
-        self._lines.put_nowait(line.message)
+    async def _see_lines(self, page: list[LogLine]) -> None:
+        for line in page:
+            if line.provider not in ("app", ""):
+                continue
+            self._kept.append(line.message)
+            if not self._result_wanted:
+                await self._lines.put(line.message)
+                continue
+            while self._lines.full():
+                self._lines.get_nowait()
+            self._lines.put_nowait(line.message)
 
     async def _run(self, start: Start) -> tuple[Outcome, RunResult]:
         try:
@@ -196,8 +197,7 @@ class StreamingRun:
                 fly,
                 start.config,
                 errand,
-                follow=lambda machine_id: LogFollower(fly, start.app, machine_id),
-                watcher=Watcher(created=self._see_machine, line=self._see_line),
+                watcher=Watcher(created=self._see_machine, lines=self._see_lines),
             )
             return await execution.run()
 

@@ -18,7 +18,8 @@ Strongest first, each with the name it bears in output `exit_code_source`:
     c     our image, document missing                      event, then marker may pass; all else fails
     d     foreign image                                    event decides; silent API: marker 0 passes only as
                                                            the last line of a complete log, with a warning
-    e     document says not ok, digest wrong, no evidence  failure
+    e     document says not ok, digest wrong, no evidence, failure
+          changes that did not reach us
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Evidence:
     """All that is known of one run.
 
     `result` is only set when its digest was right; `trouble` is the catalog id of what kept us from learning
-    more.
+    more, `work_lost` that the agent changed files whose patch did not reach us.
     """
 
     ours: bool
@@ -97,6 +98,7 @@ class Evidence:
     own_stop: OwnStop | None = None
     has_delivery: bool = False
     trouble: str = ""
+    work_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:
         notices=_contradictions(evidence, code),
     )
     if result.get("ok") is True and code == 0 and not result.get("error"):
+        if evidence.work_lost:
+            return replace(verdict, conclusion="failure", type="collect_failed")
         return verdict
     error = result.get("error")
     error = error if isinstance(error, dict) else {}
@@ -230,6 +234,8 @@ def _by_event(evidence: Evidence, event: ExitEvent) -> Verdict | None:
         number = signal if signal is not None else _signal_of(code)
         failed = _failed("killed_by_signal", source="api_event", code=code or (128 + (number or 9)))
         return replace(failed, signal=number)
+    if event.error and not code:
+        return _failed("machine_failed", source="api_event", code=code)
     if code is None:
         return None
     if evidence.state == "failed" and code == 0:

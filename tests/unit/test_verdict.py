@@ -73,6 +73,11 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
         Evidence(True, result=good(error={"type": "agent_oom"})),
         ("failure", "agent_oom", 1, "guest_result"),
     ),
+    (
+        "e changes that did not reach us",
+        Evidence(True, result=good(), work_lost=True),
+        ("failure", "collect_failed", 0, "guest_result"),
+    ),
     ("e tampered", Evidence(True, result_tampered=True), ("failure", "result_tampered", None, "none")),
     ("c event 0", Evidence(True, exit=ExitEvent(exit_code=0)), ("success", "", 0, "api_event")),
     ("c omitted zero", Evidence(True, exit=ExitEvent()), ("success", "", 0, "api_event")),
@@ -84,7 +89,12 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
     (
         "c absent code beside an error",
         Evidence(True, exit=ExitEvent(error="x")),
-        ("failure", "outcome_unknown", None, "none"),
+        ("failure", "machine_failed", None, "api_event"),
+    ),
+    (
+        "d code 0 beside an error",
+        Evidence(False, exit=ExitEvent(exit_code=0, error="x")),
+        ("failure", "machine_failed", 0, "api_event"),
     ),
     (
         "c oom flag",
@@ -236,6 +246,7 @@ evidences = st.builds(
     own_stop=st.none() | st.builds(OwnStop, st.sampled_from(["cancelled", "run_timeout"]), st.floats(0, 200)),
     has_delivery=st.booleans(),
     trouble=st.sampled_from(["", "machine_exec_refused"]),
+    work_lost=st.booleans(),
 )
 
 
