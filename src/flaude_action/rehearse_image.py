@@ -1,0 +1,150 @@
+"""The machine image for a rehearsal with containers: found in the engine, or built from the guest's files.
+
+The base image is the Dockerfile's own, or the one that FLAUDE_BASE_IMAGE names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOURCES = Path(__file__).resolve().parents[1]
+GUEST = SOURCES / "flaude_guest"
+DOCKERFILE = GUEST / "image" / "Dockerfile"
+IMAGE_NAME = "flaude-machine"
+ENGINE_ANSWERS_S = 5
+PULL_S = 20
+BUILD_SILENCE_S = 600
+_LINES_OF_A_FAILED_BUILD = 15
+
+
+class Unavailable(Exception):
+    """Something cannot be had here; the text says why, in the middle of a sentence."""
+
+
+def dockerfile_argument(name: str) -> str:
+    """The default of a build argument: the Dockerfile is the one place that says it."""
+    found = re.search(rf"^ARG {name}=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    if not found:
+        raise LookupError(f"no ARG {name} in {DOCKERFILE}")
+    return found[1]
+
+
+def find_base() -> str:
+    """A base image that the Docker engine has or can pull soon. Raises Unavailable."""
+    base = os.environ.get("FLAUDE_BASE_IMAGE") or dockerfile_argument("BASE_IMAGE")
+    client = _client(ENGINE_ANSWERS_S)
+    try:
+        client.images.get(base)
+    except ImageNotFound:
+        _pull(client, base)
+    finally:
+        client.close()
+    return base
+
+
+def ensure_image(base: str, say: Callable[[str], None]) -> str:
+    """The tag of the machine image on that base; built unless the engine has it from the same files.
+
+    Raises Unavailable with the build's last lines when it fails.
+    """
+    client = _client(BUILD_SILENCE_S)
+    try:
+        context = guest_context()
+        identity = f"{client.images.get(base).id} ".encode() + context
+        image = f"{IMAGE_NAME}:{hashlib.sha256(identity).hexdigest()[:12]}"
+        try:
+            client.images.get(image)
+        except ImageNotFound:
+            say(f"Building the machine image {image} …")
+            _build(client.api, context, image, base)
+        else:
+            say(f"The machine image {image} was built from these very files before.")
+        return image
+    finally:
+        client.close()
+
+
+def guest_context() -> bytes:
+    """The guest's files as a build context: the same bytes for the same content."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path in sorted(GUEST.rglob("*")):
+            if not path.is_file() or "__pycache__" in path.parts:
+                continue
+            entry = tar.gettarinfo(path, str(path.relative_to(SOURCES.parent)))
+            entry.mtime = entry.uid = entry.gid = 0
+            entry.uname = entry.gname = ""
+            with path.open("rb") as content:
+                tar.addfile(entry, content)
+    return archive.getvalue()
+
+
+def _client(timeout_s: int) -> docker.DockerClient:
+    try:
+        client = docker.from_env(timeout=timeout_s)
+        client.ping()
+    except DockerException:
+        raise Unavailable("no Docker engine answers") from None
+    return client
+
+
+def _pull(client: docker.DockerClient, base: str) -> None:
+    deadline = time.monotonic() + PULL_S
+    try:
+        for event in client.api.pull(base, stream=True, decode=True):
+            if "error" in event or time.monotonic() > deadline:
+                break
+        client.images.get(base)
+    except (DockerException, OSError):
+        raise Unavailable(
+            f"the base image {base} is not here and cannot be pulled within {PULL_S} s"
+        ) from None
+
+
+def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None:
+    arguments = {"BASE_IMAGE": base}
+    if registry := _npm_registry():
+        arguments["NPM_REGISTRY"] = registry
+    said: list[str] = []
+    try:
+        for event in api.build(
+            fileobj=io.BytesIO(context),
+            custom_context=True,
+            dockerfile=str(DOCKERFILE.relative_to(SOURCES.parent)),
+            tag=image,
+            buildargs=arguments,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            said += (event.get("stream") or event.get("error") or "").splitlines()
+            if "error" in event:
+                last = "\n".join(said[-_LINES_OF_A_FAILED_BUILD:])
+                raise Unavailable(f"the machine image does not build:\n{last}")
+    except APIError as error:
+        raise Unavailable(f"the machine image does not build: {error.explanation}") from None
+
+
+def _npm_registry() -> str:
+    """Where this computer's npm installs from, if it has one: the build asks the same registry."""
+    if not shutil.which("npm"):
+        return ""
+    asked = subprocess.run(
+        ["npm", "config", "get", "registry"], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return asked.stdout.strip().rstrip("/") if asked.returncode == 0 else ""

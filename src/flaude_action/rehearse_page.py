@@ -1,0 +1,79 @@
+"""A rehearsal on the terminal: what a run's page would show, as plain text, coloured where welcome."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flaude_action.rehearse_step import Ending
+
+WIDTH = 100
+_BOLD, _DIM, _RED, _GREEN = "1", "2", "31", "32"
+
+
+def say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def heading(text: str) -> None:
+    say()
+    say(_styled(f"━━ {text} ".ljust(WIDTH, "━"), _BOLD))
+
+
+def log_line(line: str) -> None:
+    """One line of the step's log, as it comes."""
+    say(f"{_styled('│', _DIM)} {line}")
+
+
+def show_ending(ending: Ending) -> None:
+    """What is there after the step: annotations, outputs, the summary."""
+    _part("Annotations")
+    for each in ending.annotations:
+        colour = _RED if each.level == "error" else _BOLD
+        say(f"  {_styled(each.level, colour)}  {each.title}")
+        _indented(each.message)
+    if not ending.annotations:
+        say("  none")
+    _part("Outputs")
+    filled = {name: value for name, value in ending.outputs.items() if value}
+    widest = max(map(len, filled), default=0)
+    for name, value in filled.items():
+        first, *more = value.split("\n")
+        cut = len(first) > WIDTH - widest or more
+        say(f"  {name.ljust(widest)}  {first[: WIDTH - widest]}{' …' if cut else ''}")
+    empty = ", ".join(name for name, value in ending.outputs.items() if not value)
+    if empty:
+        say(_styled(f"  empty: {empty}", _DIM))
+    _part("Step summary (Markdown)")
+    _indented(ending.summary.strip() or "none")
+
+
+def show_text(title: str, text: str) -> None:
+    """A file or a program's answer, set in."""
+    _part(title)
+    _indented(text)
+
+
+def verdict(good: bool, text: str) -> None:
+    """One line that says whether something is as it must be."""
+    say(f"{_styled('✓', _GREEN) if good else _styled('✗', _RED)} {text}")
+
+
+def _part(title: str) -> None:
+    say()
+    say(_styled(title, _BOLD))
+
+
+def _indented(text: str) -> None:
+    for line in text.split("\n"):
+        say(f"  {line}")
+
+
+def _styled(text: str, code: str) -> str:
+    # https://no-color.org
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\033[{code}m{text}\033[0m"

@@ -1,0 +1,119 @@
+"""Everything around the step in a rehearsal, on loopback: the example repository, its git host, and Fly.
+
+The model is each scene's own and is served by `rehearse`; who plays the machines is `rehearse_engine`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from localfly.githost import serve_githost
+from localfly.serve import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from flaude_action.rehearse_engine import Engine
+
+EXAMPLE = Path(__file__).resolve().parent / "rehearsal"
+APP = "local"
+_GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    **{f"GIT_{who}_NAME": "octocat" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "octocat@users.noreply.github.com" for who in ("AUTHOR", "COMMITTER")},
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a step meets: its event, the repository, the URLs it is given; `fly` is localfly's address."""
+
+    event: dict[str, Any]
+    checkout: Path
+    environment: dict[str, str]
+    fly: str
+
+    async def machines(self) -> list[dict[str, Any]]:
+        """The machines there are now, as Fly lists them."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(
+                f"{self.fly}/v1/apps/{APP}/machines", headers={"authorization": "Bearer rehearsal"}
+            )
+            answer.raise_for_status()
+            return [machine for machine in answer.json() if machine["state"] != "destroyed"]
+
+    async def machines_made(self) -> int:
+        """How many were created since the beginning."""
+        async with httpx.AsyncClient() as client:
+            requests = (await client.get(f"{self.fly}/_localfly/requests")).json()
+        path = f"/v1/apps/{APP}/machines"
+        return sum(
+            each["method"] == "POST" and each["path"] == path and each["status"] == 200 for each in requests
+        )
+
+
+@asynccontextmanager
+async def set_stage(engine: Engine, folder: Path, *, keep: bool) -> AsyncIterator[Stage]:
+    """Make the repository in `folder`, serve it and Fly until the block ends; `keep` leaves Fly's state."""
+    event = await asyncio.to_thread(_example_repository, folder)
+    # Not in `folder`: the guest's socket lies below, and a socket's path may have 107 characters at most.
+    state = Path(tempfile.mkdtemp(prefix="flaude-"))
+    try:
+        images = state / "images.json"
+        images.write_text(json.dumps(engine.programs))
+        async with (
+            serve_githost(folder / "repositories") as githost,
+            serving(engine.backend, state=state / "fly", images=images) as fly,
+        ):
+            environment = {
+                "GITHUB_SERVER_URL": githost,
+                "GITHUB_API_URL": f"{githost}/api/v3",
+                "FLY_FLAPS_BASE_URL": fly.flaps,
+                "FLY_API_BASE_URL": fly.api,
+            }
+            yield Stage(event, folder / "checkout", environment, fly.flaps)
+    finally:
+        if keep:
+            shutil.move(state, folder / "localfly")
+        else:
+            shutil.rmtree(state)
+
+
+def _example_repository(folder: Path) -> dict[str, Any]:
+    """A base branch without the function, the pull request's branch with it; returns the payload."""
+    event: dict[str, Any] = json.loads((EXAMPLE / "pull_request.json").read_text())
+    pull = event["pull_request"]
+    checkout = folder / "checkout"
+    checkout.mkdir()
+    _git(checkout, "init", "-q", "-b", pull["base"]["ref"])
+    for step, names in (("base", ("README.md", ".gitignore")), ("head", ("pages.py", "test_pages.py"))):
+        if step == "head":
+            _git(checkout, "switch", "-q", "-c", pull["head"]["ref"])
+        for name in names:
+            shutil.copyfile(EXAMPLE / "repository" / name, checkout / name)
+        _git(checkout, "add", ".")
+        _git(checkout, "commit", "-q", "-m", pull["title"] if step == "head" else "Begin")
+        pull[step]["sha"] = _git(checkout, "rev-parse", "HEAD")
+    bare = folder / "repositories" / f"{event['repository']['full_name']}.git"
+    _git(folder, "clone", "-q", "--bare", checkout, bare)
+    _git(bare, "update-ref", f"refs/pull/{event['number']}/head", pull["head"]["sha"])
+    return event
+
+
+def _git(where: Path, *words: str | Path) -> str:
+    done = subprocess.run(
+        ["git", "-C", where, *words], env=os.environ | _GIT, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
