@@ -13,11 +13,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 
 class _Server(uvicorn.Server):
@@ -28,15 +29,20 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def serve(
+    app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, http: type[H11Protocol] = H11Protocol
+) -> AsyncIterator[str]:
     """Serve `app` until the block ends; yields its URL. Requests still open at the end are cut.
 
-    Raises OSError when the port is taken.
+    `http` is the class of uvicorn's that speaks on each connection. Raises OSError when the port is taken.
     """
     listener = socket.create_server((host, port), backlog=128)
     # The socket listens already, so the URL is good before uvicorn has started: callers wait in the backlog.
     config = uvicorn.Config(
         app,
+        http=http,
+        proxy_headers=False,
+        server_header=False,
         log_level="critical",
         log_config=None,
         lifespan="off",
@@ -51,7 +57,7 @@ async def serve(app: Starlette, *, host: str = "127.0.0.1", port: int = 0) -> As
         await running
 
 
-def serve_forever(app: Starlette, *, host: str, port: int, **announce: Any) -> None:
+def serve_forever(app: ASGIApp, *, host: str, port: int, **announce: Any) -> None:
     """Print `{"url": ...}` (and `announce`) as one JSON line when ready; serve until SIGTERM or SIGINT."""
 
     async def program() -> None:

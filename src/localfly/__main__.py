@@ -1,0 +1,55 @@
+"""`python -m localfly`: serve, print one JSON line with the addresses when ready, end on SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from localfly.serve import serving, until_told_to_end
+from localfly.settings import SettingError, Settings, describe
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        "localfly", description="A stand-in for Fly's Machines API, on loopback."
+    )
+    options.add_argument("--backend", choices=("docker", "process"), default="docker")
+    options.add_argument("--host", default="127.0.0.1")
+    options.add_argument("--port", type=int, default=0, help="0: any free port")
+    options.add_argument("--state", type=Path, help="directory to keep state in; default: a temporary one")
+    options.add_argument("--images", type=Path, help="process backend: JSON file of images")
+    options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs")
+    options.add_argument("--help-settings", action="store_true", help="list the settings")
+    return options
+
+
+async def program(options: argparse.Namespace, settings: Settings) -> None:
+    async with serving(
+        options.backend,
+        settings=settings,
+        state=options.state,
+        images=options.images,
+        host=options.host,
+        port=options.port,
+    ) as address:
+        sys.stdout.write(address.as_line() + "\n")
+        sys.stdout.flush()
+        await until_told_to_end()
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.help_settings:
+        sys.stdout.write(describe() + "\n")
+        return
+    try:
+        settings = Settings.from_pairs(options.pairs)
+    except SettingError as error:
+        raise SystemExit(f"localfly: {error}") from error
+    asyncio.run(program(options, settings))
+
+
+if __name__ == "__main__":
+    main()

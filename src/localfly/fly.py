@@ -1,0 +1,52 @@
+"""One Fly: everything the routes need, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from localfly import identifiers
+from localfly.wire import app_not_found, invalid, machine_not_found
+
+if TYPE_CHECKING:
+    from localfly.faults import Faults
+    from localfly.flyd import Flyd
+    from localfly.log_store import LogStore
+    from localfly.machine_record import Machine
+    from localfly.requests_seen import RequestsSeen
+    from localfly.settings import Settings
+    from localfly.store import App, Store
+
+
+@dataclass
+class Fly:
+    settings: Settings
+    store: Store
+    logs: LogStore
+    flyd: Flyd
+    faults: Faults
+    requests_seen: RequestsSeen
+
+    def app(self, name: str) -> App:
+        """Raises ApiError 404."""
+        app = self.store.app(name)
+        if app is None:
+            raise app_not_found()
+        return app
+
+    def machine(self, app: str, machine_id: str) -> Machine:
+        """A machine that still answers. Raises ApiError: 404, or 400 for what is no machine id."""
+        self.app(app)
+        if not identifiers.is_machine_id(machine_id):
+            raise invalid(f"invalid machine ID, '{machine_id}'")
+        machine = self.store.machines.get(machine_id)
+        retention_s = self.settings.destroyed_retention_s
+        if machine is None or machine.app != app or not machine.visible(retention_s):
+            raise machine_not_found()
+        return machine
+
+    def machines_of(self, app: str) -> list[Machine]:
+        """All machines of an app that still answer, oldest first."""
+        retention_s = self.settings.destroyed_retention_s
+        machines = self.store.machines.values()
+        return [machine for machine in machines if machine.app == app and machine.visible(retention_s)]

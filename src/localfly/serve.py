@@ -1,0 +1,140 @@
+"""localfly as a function: put the parts together, serve one loopback port, clean up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from localfly import loopback
+from localfly.apps_api import AppsApi
+from localfly.connections import KnownConnection
+from localfly.control import ControlApi
+from localfly.exec_api import ExecApi
+from localfly.faults import FaultLayer, Faults
+from localfly.fly import Fly
+from localfly.flyd import Flyd
+from localfly.gate import Gate, PlatformHeaders
+from localfly.log_store import LogStore
+from localfly.logs_api import LogsApi
+from localfly.machines_api import MachinesApi
+from localfly.metadata_api import MetadataApi
+from localfly.requests_seen import Recorder, RequestsSeen
+from localfly.settings import Settings
+from localfly.store import App, Store
+from localfly.wire import ApiError, no_route
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from localfly.backend import Backend
+
+BackendName = Literal["docker", "process"]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where it answers: `flaps` for FLY_FLAPS_BASE_URL, `api` for FLY_API_BASE_URL; one port, two names."""
+
+    flaps: str
+    api: str
+    pid: int
+
+    def as_line(self) -> str:
+        return json.dumps({"flaps": self.flaps, "api": self.api, "pid": self.pid})
+
+
+def make_backend(name: BackendName, images: Path | None, settings: Settings, state: Path) -> Backend:
+    """The docker SDK is only imported for the backend that needs it."""
+    if name == "process":
+        from localfly.process_backend import ProcessBackend
+
+        return ProcessBackend.from_file(images)
+    from localfly.docker_backend import DockerBackend
+
+    return DockerBackend(settings, state)
+
+
+def make_fly(backend: Backend, state: Path, settings: Settings) -> Fly:
+    """A Fly over a state directory, with its first apps. Nothing runs yet: see `Flyd.resume`."""
+    store = Store(state)
+    logs = LogStore(state / "m")
+    for name in settings.apps:
+        if name not in store.apps:
+            store.save_app(App(name, settings.organization))
+    return Fly(settings, store, logs, Flyd(store, logs, backend, settings), Faults(), RequestsSeen())
+
+
+def make_app(fly: Fly) -> ASGIApp:
+    """The ASGI application: record, headers, faults, gate, routes, from the outside in."""
+    apis = (MachinesApi, ExecApi, MetadataApi, AppsApi, LogsApi, ControlApi)
+    routes = [route for api in apis for route in api(fly).routes()]
+    handlers = {ApiError: _api_error, 404: _no_route, 405: _no_method}
+    app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)
+    app = FaultLayer(Gate(app, fly.settings), fly.faults)
+    return Recorder(PlatformHeaders(app, fly.settings), fly.requests_seen)
+
+
+async def _api_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    if isinstance(error.body, str):
+        return PlainTextResponse(error.body, error.status)
+    return JSONResponse(error.body, error.status)
+
+
+async def _no_route(request: Request, _error: Exception) -> Response:
+    return await _api_error(request, no_route())
+
+
+async def _no_method(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=405)
+
+
+@asynccontextmanager
+async def serving(
+    backend: BackendName = "docker",
+    *,
+    settings: Settings | None = None,
+    state: Path | None = None,
+    images: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> AsyncIterator[Address]:
+    """Serve until the block ends, then remove every machine's workload (setting `keep_machines`: leave them).
+
+    Without `state` nothing outlives the block. Raises OSError when the port is taken.
+    """
+    settings = settings or Settings()
+    directory = state or Path(tempfile.mkdtemp(prefix="localfly-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    fly = make_fly(make_backend(backend, images, settings, directory), directory.resolve(), settings)
+    try:
+        await fly.flyd.resume()
+        async with loopback.serve(make_app(fly), host=host, port=port, http=KnownConnection) as url:
+            yield Address(url, url, os.getpid())
+    finally:
+        await fly.flyd.close()
+        if state is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+async def until_told_to_end() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()
