@@ -63,7 +63,7 @@ def authorization(token: str) -> str:
     the text carries: the logs host refuses `Bearer FlyV1`. Raises ConfigError on text that is no token.
     """
     bare = token.strip()
-    while (scheme := re.match(r"(?:bearer|flyv1)\s+", bare, re.IGNORECASE)) is not None:
+    while (scheme := re.match(r"(?:bearer|flyv1)(?:\s+|$)", bare, re.IGNORECASE)) is not None:
         bare = bare[scheme.end() :]
     parts = [part.strip() for part in bare.split(",") if part.strip()]
     if not parts:

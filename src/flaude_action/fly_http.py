@@ -184,11 +184,8 @@ def _pause_before_next(error: Exception, *, repeat: bool, left: float) -> bool |
     if not isinstance(error, FlyAPIError):
         return False
     if error.status_code == 429:
-        wished = error.retry_after
-        if wished is None:
-            return True
-        # Zero would mean "at once", in a loop.
-        return max(wished, 0.2) if wished < left else False
+        wished = error.retry_after or 0.0  # "at once" gets the usual pause: it would be a loop
+        return (wished or True) if wished < left else False
     if error.status_code == 0 and error.meta.get("request_sent") is False:
         return True
     return repeat and (error.status_code == 0 or error.status_code >= 500)
