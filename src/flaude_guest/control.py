@@ -1,0 +1,177 @@
+"""The supervisor's end of the verbs: a unix socket that only root can reach, one JSON exchange per connection.
+
+Verbs change nothing themselves but the record; the journey does the work. The program that brings a verb here is
+`verbs`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from flaude_guest import job as jobs
+from flaude_guest import protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flaude_guest.places import Places
+    from flaude_guest.record import Record
+
+REQUEST_MAX_BYTES = 32 * 1024 * 1024
+INTERRUPT_WAIT_S = 2.4
+GOODBYE_S = 2.0
+"""How long a connection waits for its client to have read the answer and gone."""
+
+
+class Refused(Exception):
+    """A verb that gets an error document: `type` of the catalog and fixed wording."""
+
+    def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the field's name in the document
+        super().__init__(message)
+        self.type = type
+
+
+class Control:
+    """Listens in a thread of its own, answers each connection in another."""
+
+    def __init__(self, places: Places, record: Record) -> None:
+        self._state = places.state
+        self._record = record
+        self._verbs: dict[str, Callable[[Sequence[str], str], dict[str, Any]]] = {
+            "provision": self._provision,
+            "status": self._status,
+            "collect": self._collect,
+            "interrupt": self._interrupt,
+            "release": self._release,
+        }
+        places.socket.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with at_directory(places.run) as directory:
+            self._listener.bind(directory + "/" + places.socket.name)
+        places.socket.chmod(0o600)
+        self._listener.listen(16)
+
+    def start(self) -> None:
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                if _peer(connection) not in (0, os.getuid()):
+                    return
+                request = json.loads(_read_all(connection, REQUEST_MAX_BYTES))
+                answer, verb = self.answer(request["args"], request["stdin"])
+                connection.sendall(json.dumps(answer).encode("ascii"))
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(GOODBYE_S)
+                connection.recv(1)
+            except (OSError, ValueError, KeyError, TypeError):
+                return  # a client that broke off or is not ours; the next call starts anew
+            if verb == "release" and answer["code"] == 0:
+                self._record.release()
+
+    def answer(self, args: Sequence[str], stdin: str) -> tuple[dict[str, Any], str]:
+        """`({code, document}, verb)` for one command line."""
+        verb = args[0] if args else ""
+        try:
+            if verb not in self._verbs:
+                raise Refused("protocol_mismatch", "The guest does not know this verb.")
+            return {"code": 0, "document": self._verbs[verb](args[1:], stdin)}, verb
+        except (Refused, jobs.JobRefused) as refused:
+            error = {"type": refused.type, "message": str(refused)}
+            return {"code": 2, "document": {"protocol": protocol.PROTOCOL, "error": error}}, verb
+
+    def _provision(self, _args: Sequence[str], stdin: str) -> dict[str, Any]:
+        try:
+            document = json.loads(stdin)
+        except ValueError:
+            raise Refused("config_invalid", "The job is not JSON.") from None
+        taken = self._record.provision(jobs.read(document, self._record.nonce))
+        return {
+            "protocol": protocol.PROTOCOL,
+            "nonce": self._record.nonce,
+            "accepted": True,
+            "repeated": not taken,
+        }
+
+    def _status(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
+        options = dict(zip(args[::2], args[1::2]))
+        wait_s = min(_number(options.get("--wait", "0")), protocol.STATUS_WAIT_S)
+        return self._record.status(_number(options.get("--after", "-1")), wait_s)
+
+    def _interrupt(self, _args: Sequence[str], _stdin: str) -> dict[str, Any]:
+        self._record.ask_to_stop("cancelled")
+        return self._record.status_when_held(INTERRUPT_WAIT_S)
+
+    def _release(self, _args: Sequence[str], _stdin: str) -> dict[str, Any]:
+        return {"protocol": protocol.PROTOCOL, "released": True}
+
+    def _collect(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
+        if len(args) != 3:
+            raise Refused("protocol_mismatch", "collect takes NAME OFFSET LENGTH.")
+        name, offset, length = args[0], _number(args[1]), _number(args[2])
+        known = (self._record.result or {}).get("files", {}).get(name)
+        if known is None:
+            raise Refused("collect_failed", "There is no such file to collect.")
+        if offset < 0 or not 0 < length <= protocol.COLLECT_CHUNK_BYTES:
+            raise Refused("collect_failed", "That part cannot be collected.")
+        with (self._state / name).open("rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+        return {
+            "protocol": protocol.PROTOCOL,
+            "name": name,
+            "offset": offset,
+            **known,
+            "data": base64.b64encode(data).decode("ascii"),
+            "eof": offset + len(data) >= known["size"],
+        }
+
+
+class at_directory:  # noqa: N801 - used like a function: `with at_directory(path) as short:`
+    """A short name for a folder: a unix socket's path may have no more than 107 bytes, a private folder's may."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> str:
+        self._fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        return "/proc/self/fd/%d" % self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Refused("protocol_mismatch", "A number was expected.") from None
+
+
+def _peer(connection: socket.socket) -> int:
+    """The uid at the other end: https://man7.org/linux/man-pages/man7/unix.7.html (SO_PEERCRED)."""
+    size = struct.calcsize("3i")
+    uid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1]
+    return uid
+
+
+def _read_all(connection: socket.socket, limit: int) -> bytes:
+    data = bytearray()
+    while len(data) <= limit:
+        part = connection.recv(65536)
+        if not part:
+            return bytes(data)
+        data += part
+    raise ValueError("a request of more than %d bytes" % limit)

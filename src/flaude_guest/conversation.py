@@ -1,0 +1,160 @@
+"""What Claude Code's event stream says, reduced to the codes that decide: kept small however long it runs.
+
+Which codes mean which failure is in `judgement`. Events: https://code.claude.com/docs/en/headless and what
+Claude Code 2.1.330 was seen to print (tests/reference/claude-runs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+RESULT_MAX_BYTES = 64 * 1024
+DENIALS_MAX = 100
+_SYNTHETIC = "<synthetic>"
+
+
+@dataclass(frozen=True)
+class ApiError:
+    """The machine-readable cause of a failed request to the model; fields that were absent are '' or None."""
+
+    error: str = ""
+    api_error: str = ""
+    type: str = ""
+    status: int | None = None
+    text: str = ""
+
+
+@dataclass
+class Conversation:
+    """Facts of one run so far. `result` is the last result event, `result_at` when it came (epoch).
+
+    A result is taken back when the model speaks on after it: a background task's end starts another turn, and
+    only that turn's result tells how it all ended.
+    """
+
+    started: bool = False
+    model: str = ""
+    mcp_failed: int = 0
+    model_turns: int = 0
+    compacted: bool = False
+    compaction_failed: bool = False
+    informed: bool = False
+    session_writes_lost: bool = False
+    resets_at: float | None = None
+    api_error: ApiError | None = None
+    result: Mapping[str, Any] | None = None
+    result_at: float | None = None
+    open_tools: dict[str, str] = field(default_factory=dict)
+
+    def note(self, event: Mapping[str, Any], now: float) -> None:
+        """Take in one event. Never raises: a shape we do not know changes nothing, and so proves nothing."""
+        kind = event.get("type")
+        if kind == "system":
+            self._system(event)
+        elif kind == "assistant":
+            self._assistant(event)
+        elif kind == "user":
+            for block in blocks(event):
+                self.open_tools.pop(str(block.get("tool_use_id")), None)
+        elif kind == "rate_limit_event":
+            limit = event.get("rate_limit_info")
+            if isinstance(limit, dict) and limit.get("status") == "rejected":
+                self.resets_at = _number(limit.get("resetsAt"))
+        elif kind == "result":
+            self.result, self.result_at = event, now
+
+    @property
+    def good_result(self) -> bool:
+        """A result that claims success: is_error is exactly false and the turn was completed."""
+        result = self.result
+        return (
+            result is not None
+            and result.get("is_error") is False
+            and result.get("subtype") == "success"
+            and result.get("terminal_reason") in (None, "completed")
+        )
+
+    def text(self) -> str:
+        """The final text, at most 64 KiB."""
+        said = (self.result or {}).get("result")
+        encoded = said.encode("utf-8", "replace")[:RESULT_MAX_BYTES] if isinstance(said, str) else b""
+        return encoded.decode("utf-8", "ignore")
+
+    def denials(self) -> list[str]:
+        """Names of tools that were denied, as often as they were."""
+        given = (self.result or {}).get("permission_denials")
+        listed = given if isinstance(given, list) else []
+        return [str(one.get("tool_name"))[:100] for one in listed[:DENIALS_MAX] if isinstance(one, dict)]
+
+    def _system(self, event: Mapping[str, Any]) -> None:
+        subtype = event.get("subtype")
+        if subtype == "init":
+            self.started = True
+            self.model = str(event.get("model") or "")[:200]
+            servers = event.get("mcp_servers")
+            if isinstance(servers, list):
+                self.mcp_failed = sum(
+                    isinstance(one, dict) and one.get("status") == "failed" for one in servers
+                )
+        elif subtype == "status" and "compact_result" in event:
+            self.compaction_failed = event["compact_result"] != "success"
+        elif subtype == "compact_boundary":
+            self.compacted = True
+        elif subtype == "informational":
+            self.informed = True
+        elif subtype == "session_writes_lost":
+            self.session_writes_lost = True
+
+    def _assistant(self, event: Mapping[str, Any]) -> None:
+        self.result = self.result_at = None
+        message = event.get("message")
+        model = message.get("model") if isinstance(message, dict) else None
+        if event.get("is_api_error_message") is True or event.get("error"):
+            self.api_error = ApiError(
+                error=_code(event.get("error")),
+                api_error=_code(event.get("api_error")),
+                type=_code(event.get("api_error_type")),
+                status=_status(event.get("api_error_status")),
+                text=next((str(block.get("text"))[:500] for block in blocks(event) if "text" in block), ""),
+            )
+        elif model != _SYNTHETIC:
+            self.model_turns += 1
+            self.api_error = None  # the model answered after all
+        for block in blocks(event):
+            if block.get("type") == "tool_use":
+                self.open_tools[str(block.get("id"))] = str(block.get("name"))[:100]
+
+
+def blocks(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The content blocks of an assistant or user event, as dicts."""
+    message = event.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def cause(conversation: Conversation) -> ApiError:
+    """The API error that ended the run: the synthetic message's codes, or those on the result itself."""
+    if conversation.api_error is not None:
+        return conversation.api_error
+    result = conversation.result or {}
+    return ApiError(
+        api_error=_code(result.get("api_error")),
+        type=_code(result.get("api_error_type")),
+        status=_status(result.get("api_error_status")),
+        text=str(result.get("result") or "")[:500],
+    )
+
+
+def _code(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _status(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

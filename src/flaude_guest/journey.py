@@ -1,0 +1,199 @@
+"""The work of one job: checks, fetch, setup, agent, collect; between the steps nothing of the agent's survives.
+
+Every way it can go wrong ends in the same place, an `Outcome`. Waiting for the job and holding the result are the
+supervisor's.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import TYPE_CHECKING, Callable
+
+from flaude_guest import changeset, checks, memory, workspace
+from flaude_guest.agent import Agent, base_environment, setup_command
+from flaude_guest.fetch import CloneFailed, Fetched, fetch
+from flaude_guest.git import CutShort, Git
+from flaude_guest.judgement import judge
+from flaude_guest.outcome import Outcome
+from flaude_guest.stream import TEXT_LINE_MAX_BYTES, Lines, Transcript
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flaude_guest.job import Job
+    from flaude_guest.output import Output
+    from flaude_guest.places import Places
+    from flaude_guest.processes import Processes
+    from flaude_guest.record import Record
+
+COLLECT_S = 120.0
+COLLECT_AFTER_STOP_S = 1.8
+"""Of the 2.5 s in which an interrupt must be answered."""
+DISK_FULL_BYTES = 16 * 1024 * 1024
+
+_CUT = {"timeout": "run_timeout", "cancelled": "cancelled", "terminated": "machine_stopped_externally"}
+
+
+class Journey:
+    """One job's way. `clock` and `ends_at` are the machine's boot-time clock and the moment all work must end."""
+
+    def __init__(
+        self,
+        job: Job,
+        places: Places,
+        processes: Processes,
+        record: Record,
+        output: Output,
+        clock: Callable[[], float],
+        ends_at: float,
+    ) -> None:
+        self._job = job
+        self._places = places
+        self._processes = processes
+        self._record = record
+        self._output = output
+        self._clock = clock
+        self._ends_at = min(ends_at, clock() + job.limits.timeout_s)
+        self._outcome = Outcome()
+        self._main: Fetched | None = None
+        self._cwd = places.work
+
+    def go(self, problem: checks.Problem | None) -> Outcome:
+        """Do the work; never raises. `problem` is what the machine's own checks found."""
+        outcome = self._outcome
+        try:
+            self._steps(problem)
+        except CutShort as cut:
+            outcome.fail(_CUT[str(cut)], self._record.phase)
+        except CloneFailed as failed:
+            outcome.fail(failed.type, "fetch", failed.details, failed.line)
+        except Exception:
+            self._bug()
+        try:
+            self._record.enter("collect")
+            self._end_processes()
+            self._collect()
+        except Exception:
+            self._bug()
+        return outcome
+
+    def _steps(self, problem: checks.Problem | None) -> None:
+        self._record.enter("checks")
+        if problem is not None:
+            self._outcome.fail("environment_unusable", "checks", problem.details, problem.line)
+            return
+        self._record.enter("fetch")
+        self._fetch()
+        self._end_processes()
+        if self._job.setup:
+            self._record.enter("setup")
+            if not self._setup():
+                return
+            self._end_processes()
+        self._record.enter("agent")
+        self._agent()
+
+    def _watch(self) -> str:
+        """Why the work must end now, if it must."""
+        return self._record.stop or ("timeout" if self._clock() >= self._ends_at else "")
+
+    def _fetch(self) -> None:
+        git = Git(self._processes, self._places, self._watch)
+        for number, repository in enumerate(self._job.repositories):
+            bare = self._places.state / "repositories" / ("%d.git" % number)
+            fetched = fetch(git, repository, bare, local_urls=not self._places.isolated)
+            directory = workspace.check_out(git, self._places, fetched)
+            self._output.say("checked out %s at %s" % (repository.directory, fetched.sha))
+            if number == 0:
+                self._main, self._cwd = fetched, directory
+                self._outcome.base_sha = fetched.sha
+                workspace.keep_index(directory, self._index)
+        if not self._job.repositories:
+            self._cwd = workspace.empty(git, self._places)
+
+    @property
+    def _index(self) -> Path:
+        return self._places.state / "base.index"
+
+    def _setup(self) -> bool:
+        lines = Lines(self._setup_line, TEXT_LINE_MAX_BYTES)
+        ended = self._processes.run(
+            setup_command(self._job.setup),
+            who=self._places.agent,
+            cwd=self._cwd,
+            env=base_environment(self._places, self._job),
+            out=lines.feed,
+            watch=self._watch,
+        )
+        lines.finish()
+        self._outcome.setup_ended(ended)
+        if ended.cut:
+            raise CutShort(ended.cut)
+        if not ended.ok:
+            details = "It ended with exit code %d." % ended.code
+            self._outcome.fail("setup_command_failed", "setup", details, code=ended.code)
+        return ended.ok
+
+    def _setup_line(self, line: bytes, _lost: int) -> None:
+        # A progress bar redraws its line with carriage returns; what stood there last is what counts.
+        text = line.rstrip(b"\r").rpartition(b"\r")[2]
+        self._output.pass_on(text.decode("utf-8", "replace"))
+
+    def _agent(self) -> None:
+        before = memory.oom_kills()
+        transcript = Transcript(self._places.state / "transcript")
+        try:
+            agent = Agent(self._processes, self._places, self._job, self._output)
+            run = agent.run(self._cwd, transcript, self._watch)
+        except OSError as error:
+            self._outcome.fail("agent_start_failed", "agent", line=error.strerror or "")
+            return
+        finally:
+            transcript.close()
+        kills = max(0, memory.oom_kills() - before)
+        options = self._job.agent
+        judged = judge(
+            run.said, run.ended, schema_given=bool(options.json_schema), oom_kills=kills, stderr=run.stderr
+        )
+        self._outcome.agent_ended(run, judged, options.session_id, kills)
+        if transcript.cut or transcript.failed:
+            self._output.say("the transcript is not complete")
+
+    def _end_processes(self) -> None:
+        left = self._processes.end_all()
+        if left:
+            self._output.say("%d processes could not be ended" % left)
+
+    def _collect(self) -> None:
+        if checks.free_bytes(self._places.work) < DISK_FULL_BYTES:
+            self._outcome.warn("disk_full", "Less than %d MiB were left." % (DISK_FULL_BYTES // 2**20))
+        if self._main is None:
+            return
+        git = Git(self._processes, self._places, self._collect_watch())
+        try:
+            self._outcome.changeset = changeset.take(git, self._places, self._main, self._cwd, self._index)
+        except CutShort:
+            self._outcome.fail("collect_failed", "collect", "Taking the changeset took too long.")
+        except changeset.CollectFailed as failed:
+            self._outcome.fail("collect_failed", "collect", str(failed), failed.line)
+        finally:
+            self._end_processes()
+
+    def _collect_watch(self) -> Callable[[], str]:
+        """Patience for the changeset: shorter from the moment that somebody waits for an interrupt."""
+        give_up = time.monotonic() + COLLECT_S
+
+        def watch() -> str:
+            nonlocal give_up
+            if self._record.stop:
+                give_up = min(give_up, time.monotonic() + COLLECT_AFTER_STOP_S)
+            return "collect" if time.monotonic() > give_up else ""
+
+        return watch
+
+    def _bug(self) -> None:
+        """A bug of ours is a failure like any other: told in the log, typed in the result, and held."""
+        for line in traceback.format_exc().splitlines():
+            self._output.pass_on(line)
+        self._outcome.fail("internal_error", self._record.phase)

@@ -1,0 +1,78 @@
+"""The one writer of the guest's stdout: our own lines, event lines, and everybody else's text made harmless.
+
+The host counts these lines to know whether the log it saw is complete. What agent events look like as text is
+`stream`'s business; the words of event and exit lines are `protocol`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from typing import Any
+
+from flaude_guest import protocol
+
+LINE_MAX_BYTES = 8 * 1024
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+# C0 without tab, DEL, C1, line and paragraph separators, and the marks that reorder text on a screen.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+
+
+def neutral(text: str) -> str:
+    """One line of somebody else's text: no control characters, none of our markers, at most 8 KiB.
+
+    Controls go first, because removing one could join the two halves of a marker.
+    """
+    visible = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    line = protocol.break_markers(visible)
+    encoded = line.encode("utf-8", "replace")
+    if len(encoded) <= LINE_MAX_BYTES:
+        return encoded.decode("utf-8")
+    note = " ... (%d bytes more)"
+    kept = encoded[: LINE_MAX_BYTES - len(note) - 20].decode("utf-8", "ignore")
+    return kept + note % (len(encoded) - len(kept.encode("utf-8")))
+
+
+class Output:
+    """Lines to a file descriptor, counted. A reader that went away is not an error: the work goes on."""
+
+    def __init__(self, fd: int = 1) -> None:
+        self.lines = 0
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._broken = False
+
+    def say(self, text: str) -> None:
+        """A line of our own words."""
+        self._write("[flaude] " + neutral(text))
+
+    def pass_on(self, text: str) -> None:
+        """A line of somebody else's text."""
+        self._write(neutral(text))
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._write(protocol.event_line(event))
+
+    def exit(self, code: int) -> None:
+        """The last word; nothing is written after it."""
+        with self._lock:
+            self._put(protocol.exit_line(code))
+            self._broken = True
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            self._put(line)
+
+    def _put(self, line: str) -> None:
+        if self._broken:
+            return
+        data = memoryview((line + "\n").encode("utf-8", "replace"))
+        self.lines += 1
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            self._broken = True

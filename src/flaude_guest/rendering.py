@@ -1,0 +1,108 @@
+"""Claude Code's events as lines for people: what it said, which tools it used, what came back.
+
+Text only; making it harmless is `output`'s job, what it means `conversation`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Iterator, Mapping
+
+from flaude_guest.conversation import blocks
+
+TOOL_INPUT_CHARS = 200
+TOOL_RESULT_LINES = 5
+# The one argument that says what a tool was used for, by how telling it is.
+_TELLING = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")
+# Progress notes without news for a reader.
+_QUIET = frozenset(
+    {"status", "task_started", "task_updated", "background_tasks_changed", "hook_started", "hook_response"}
+)
+
+
+def render(event: Mapping[str, Any], *, full: bool) -> Iterator[str]:
+    """Lines for one event; with `full` nothing is shortened or left out."""
+    kind = event.get("type")
+    if kind == "assistant":
+        for block in blocks(event):
+            yield from _said(block, full)
+    elif kind == "user":
+        for block in blocks(event):
+            if block.get("type") == "tool_result":
+                yield from _came_back(block, full)
+    elif kind == "system":
+        yield from _system(event, full)
+    elif kind == "result":
+        yield _result(event)
+    elif kind == "rate_limit_event":
+        limit = event.get("rate_limit_info")
+        if full or not isinstance(limit, dict) or limit.get("status") != "allowed":
+            yield "rate limit: " + _json(limit)
+    else:
+        yield "event: " + _json(event if full else {"type": kind})
+
+
+def _said(block: Mapping[str, Any], full: bool) -> Iterator[str]:
+    kind = block.get("type")
+    if kind == "text":
+        yield from str(block.get("text")).splitlines()
+    elif kind == "tool_use":
+        yield "> %s: %s" % (block.get("name"), _tool_input(block.get("input"), full))
+    elif full:
+        yield from str(block.get("thinking") or _json(block)).splitlines()
+
+
+def _tool_input(given: Any, full: bool) -> str:
+    if full or not isinstance(given, dict):
+        return _json(given)
+    telling = next((given[name] for name in _TELLING if isinstance(given.get(name), str)), None)
+    text = " ".join((telling if telling is not None else _json(given)).split())
+    return text if len(text) <= TOOL_INPUT_CHARS else text[:TOOL_INPUT_CHARS] + " ..."
+
+
+def _came_back(block: Mapping[str, Any], full: bool) -> Iterator[str]:
+    content = block.get("content")
+    if isinstance(content, list):
+        texts = [one.get("text") if isinstance(one, dict) else None for one in content]
+        content = "\n".join(text if isinstance(text, str) else "(not text)" for text in texts)
+    lines = str(content).splitlines() if content is not None else []
+    shown = lines if full else lines[:TOOL_RESULT_LINES]
+    mark = "  ! " if block.get("is_error") is True else "  | "
+    for line in shown:
+        yield mark + line
+    if len(lines) > len(shown):
+        yield "%s... %d more lines" % (mark, len(lines) - len(shown))
+
+
+def _system(event: Mapping[str, Any], full: bool) -> Iterator[str]:
+    subtype = event.get("subtype")
+    if subtype == "init":
+        yield "Claude Code %s, model %s" % (event.get("claude_code_version"), event.get("model"))
+    elif subtype == "api_retry":
+        yield "model API error %s (%s): attempt %s of %s, again in %s ms" % tuple(
+            event.get(name) for name in ("error_status", "error", "attempt", "max_retries", "retry_delay_ms")
+        )
+    elif subtype == "permission_denied":
+        yield "permission denied: %s" % event.get("tool_name")
+    elif subtype == "compact_boundary":
+        yield "the conversation was compacted"
+    elif full or subtype not in _QUIET:
+        yield "%s: %s" % (
+            subtype,
+            event.get("content") if isinstance(event.get("content"), str) else _json(event),
+        )
+        return
+    if full:
+        yield _json(event)
+
+
+def _result(event: Mapping[str, Any]) -> str:
+    cost = event.get("total_cost_usd")
+    money = ", %.4f USD" % cost if isinstance(cost, (int, float)) else ""
+    ending = event.get("terminal_reason") or event.get("subtype")
+    error = " with an error" if event.get("is_error") is not False else ""
+    return "Claude Code ended%s: %s, %s turns%s" % (error, ending, event.get("num_turns"), money)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

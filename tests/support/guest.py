@@ -1,0 +1,149 @@
+"""A guest as a program: the real supervisor without isolation in a private folder, driven by the real verbs.
+
+The model and the git host it talks to are localfly's scripted servers, or nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+NONCE = "0123456789abcdef"
+Json = dict[str, Any]
+
+
+def job(**changes: Any) -> Json:
+    """A job document with nothing in it but a prompt; `agent` and `limits` are merged, the rest replaced."""
+    document: Json = {
+        "protocol": 1,
+        "nonce": NONCE,
+        "prompt": "Do the work.",
+        "credentials": {"anthropic_api_key": "test-api-key", "claude_code_oauth_token": None},
+        "anthropic_base_url": None,
+        "repositories": [],
+        "setup": None,
+        "agent": {"session_id": str(uuid.uuid4()), "claude_args": [], "allowed_tools": []},
+        "env": {},
+        "limits": {"timeout_s": 60, "idle_timeout_s": 60, "hold_s": 30, "grace_s": 10},
+        "show_full_output": False,
+    }
+    for name, value in changes.items():
+        document[name] = {**document[name], **value} if name in ("agent", "limits") else value
+    return document
+
+
+@dataclass
+class Guest:
+    """A running supervisor. `lines()` is what it has printed so far."""
+
+    process: subprocess.Popen[bytes]
+    root: Path
+    environ: dict[str, str]
+    _log: Path = field(repr=False)
+
+    def verb(self, *args: str, stdin: Json | None = None) -> tuple[int, Json]:
+        """(exit code, document) of one `flaude-guest` call."""
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _PROGRAM % "verbs", *args],
+            input=json.dumps(stdin).encode() if stdin is not None else b"",
+            env=self.environ,
+            cwd=self.root,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == b"", done.stderr.decode()
+        return done.returncode, json.loads(done.stdout)
+
+    def ask(self, *args: str, stdin: Json | None = None) -> Json:
+        code, document = self.verb(*args, stdin=stdin)
+        assert code == 0, document
+        return document
+
+    def result(self, within_s: float = 60) -> Json:
+        """The result, as soon as there is one."""
+        return self.wait_for(lambda status: status["result"] is not None, within_s)["result"]
+
+    def phase(self, name: str, within_s: float = 60) -> Json:
+        """The status once the guest is in phase `name`."""
+        return self.wait_for(lambda status: status["phase"] == name, within_s)
+
+    def wait_for(self, met: Any, within_s: float) -> Json:
+        deadline = time.monotonic() + within_s
+        seq = -1
+        while time.monotonic() < deadline:
+            status = self.ask("status", "--after", str(seq), "--wait", "5")
+            if met(status):
+                return status
+            seq = status["seq"]
+        raise AssertionError("\n".join(self.lines()))
+
+    def collect(self, name: str) -> bytes:
+        """A whole file, in chunks."""
+        data, eof = b"", False
+        while not eof:
+            part = self.ask("collect", name, str(len(data)), "100000")
+            data += base64.b64decode(part["data"])
+            eof = part["eof"]
+        return data
+
+    def lines(self) -> list[str]:
+        return self._log.read_text("utf-8").splitlines()
+
+    def exit_code(self, within_s: float = 20) -> int:
+        return self.process.wait(within_s)
+
+
+_PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import runpy; " + (
+    "runpy.run_module('flaude_guest.%s', run_name='__main__')"
+)
+
+
+@contextlib.contextmanager
+def guest(root: Path, *, claude: str = "true", **environ: str) -> Iterator[Guest]:
+    """Start a supervisor in `root`; ended and cleared away with everything it started."""
+    root.mkdir(parents=True, exist_ok=True)
+    env = {
+        "PATH": os.environ["PATH"],
+        "FLAUDE_NONCE": NONCE,
+        "FLAUDE_RUN_DIR": "run",
+        "FLAUDE_STATE_DIR": "state",
+        "FLAUDE_WORK_DIR": "workspace",
+        "FLAUDE_HOME": "home",
+        "FLAUDE_CLAUDE": claude,
+        **environ,
+    }
+    log = root / "stdout"
+    with log.open("wb") as stdout:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _PROGRAM % "supervisor"],
+            env=env,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            start_new_session=True,
+        )
+    try:
+        yield Guest(process, root, env, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(8)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
