@@ -1,30 +1,30 @@
-"""Inputs: action.yml as one frozen model, read from the runner's environment with every problem at once.
+"""Inputs: action.yml as one frozen value, read from the runner's environment with every problem at once.
 
 How one value is written is `input_values`' and `claude_args`'; here is which input uses which notation, and
-what several inputs mean together. What triggered the run is `event`'s.
+what several inputs mean together. What triggered the run is `event`'s. No pydantic: importing it takes longer
+than all our own work until the create request.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError, ValidationInfo
-from pydantic import field_validator as check
-
+from flaude_action import DEFAULT_IMAGE
 from flaude_action import input_values as read
 from flaude_action.claude_args import check_claude_args
 from flaude_action.errors import ConfigError
 from flaude_action.input_values import Refused
 from flaude_action.machine_size import SIZES, CpuKind, nearest_memory
+from flaude_action.secret import SecretStr
 from flaude_action.untrusted import quoted
 from flaude_action.workspace_file import NotReadable, read_workspace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 FILE_BYTES = 1024 * 1024
 DAY_S = 24 * 3600.0
@@ -46,76 +46,99 @@ class WorkspaceText:
     text: str
 
 
-def _text(reader: Callable[[str], Any]) -> BeforeValidator:
-    """Read what comes as text; values that are made in Python are left to the type."""
-    return BeforeValidator(lambda value: reader(value) if isinstance(value, str) else value)
+def _credential(text: str) -> SecretStr:
+    return SecretStr(read.credential(text))
 
 
-def _file(name: str, info: ValidationInfo) -> WorkspaceText:
-    workspace: Path = (info.context or {}).get("workspace") or Path.cwd()
+def _file(name: str, workspace: Path) -> WorkspaceText:
     try:
         return WorkspaceText(name, read_workspace_file(workspace, name, FILE_BYTES))
     except NotReadable as reason:
         raise Refused(f"{quoted(name)} {reason}.", "Name a text file in the checked-out workspace.") from None
 
 
-def _file_of_text(value: Any, info: ValidationInfo) -> Any:
-    return _file(value, info) if isinstance(value, str) else value
+def _json_or_file(text: str, workspace: Path) -> str:
+    return read.json_object(text if text.startswith("{") else _file(text, workspace).text)
 
 
-def _json_or_file(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str):
-        return value
-    return read.json_object(value if value.lstrip().startswith("{") else _file(value, info).text)
+READERS: dict[str, Callable[[str], Any]] = {
+    "prompt": str,
+    "anthropic_api_key": _credential,
+    "claude_code_oauth_token": _credential,
+    "anthropic_base_url": read.http_url,
+    "github_token": _credential,
+    "clone_token": _credential,
+    "fly_api_token": _credential,
+    "fly_app": read.app_name,
+    "regions": read.region_codes,
+    "cpu_kind": partial(read.one_of, choices=tuple(SIZES)),
+    "cpus": partial(read.whole_number, low=1, high=16),
+    "memory_mb": partial(read.whole_number, low=256, high=131072),
+    "image": read.image_reference,
+    "repository": read.repository_name,
+    "ref": read.git_ref,
+    "extra_repositories": read.repository_lines,
+    "setup": str,
+    "model": read.model_name,
+    "max_turns": partial(read.whole_number, low=1, high=10000),
+    "max_budget_usd": read.dollars,
+    "claude_args": read.shell_words,
+    "allowed_tools": read.tool_rules,
+    "append_system_prompt": str,
+    "env": read.environment,
+    "timeout": read.duration_s,
+    "idle_timeout": read.duration_s,
+    "raise_on_failure": read.boolean,
+    "show_full_output": read.boolean,
+    "matrix_index": read.job_index,
+}
+FILE_READERS: dict[str, Callable[[str, Path], Any]] = {
+    "prompt_file": _file,
+    "settings": _json_or_file,
+    "json_schema": _json_or_file,
+}
 
 
-Flag = Annotated[bool, _text(read.boolean)]
-Seconds = Annotated[float, _text(read.duration_s)]
-Credential = Annotated[SecretStr | None, _text(read.credential)]
-JsonText = Annotated[str | None, BeforeValidator(_json_or_file)]
-
-
-class Inputs(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
     """The fields are action.yml's inputs, in its order; what each means is said there.
 
     Durations are seconds. `env`'s values are as the workflow wrote them. `settings` and `json_schema` are
-    JSON texts even when a file was named. The checks are the constructor's: an instance is always whole.
+    JSON texts even when a file was named. Only `from_env` checks; a value made in Python is taken as it is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
-
     prompt: str = ""
-    prompt_file: Annotated[WorkspaceText | None, BeforeValidator(_file_of_text)] = None
-    anthropic_api_key: Credential = None
-    claude_code_oauth_token: Credential = None
-    anthropic_base_url: Annotated[str | None, _text(read.http_url)] = None
-    github_token: Credential = None
-    clone_token: Credential = None
-    fly_api_token: Credential = None
-    fly_app: Annotated[str, _text(lambda text: text and read.app_name(text))] = ""
-    regions: Annotated[tuple[str, ...], _text(read.region_codes)] = ()
-    cpu_kind: Annotated[CpuKind, _text(partial(read.one_of, choices=tuple(SIZES)))] = "shared"
-    cpus: Annotated[int, _text(partial(read.whole_number, low=1, high=16))] = 2
-    memory_mb: Annotated[int, _text(partial(read.whole_number, low=256, high=131072))] = 4096
-    image: Annotated[str, _text(lambda text: text and read.image_reference(text))] = ""
-    repository: Annotated[str | None, _text(read.repository_name)] = None
-    ref: Annotated[str | None, _text(read.git_ref)] = None
-    extra_repositories: Annotated[tuple[tuple[str, str], ...], _text(read.repository_lines)] = ()
+    prompt_file: WorkspaceText | None = None
+    anthropic_api_key: SecretStr | None = None
+    claude_code_oauth_token: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    github_token: SecretStr | None = None
+    clone_token: SecretStr | None = None
+    fly_api_token: SecretStr | None = None
+    fly_app: str = ""
+    regions: tuple[str, ...] = ()
+    cpu_kind: CpuKind = "shared"
+    cpus: int = 2
+    memory_mb: int = 4096
+    image: str = DEFAULT_IMAGE
+    repository: str | None = None
+    ref: str | None = None
+    extra_repositories: tuple[tuple[str, str], ...] = ()
     setup: str | None = None
-    model: Annotated[str | None, _text(read.model_name)] = None
-    max_turns: Annotated[int | None, _text(partial(read.whole_number, low=1, high=10000))] = None
-    max_budget_usd: Annotated[float | None, _text(read.dollars)] = None
-    settings: JsonText = None
-    allowed_tools: Annotated[tuple[str, ...], _text(read.tool_rules)] = ()
+    model: str | None = None
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    claude_args: tuple[str, ...] = ()
+    settings: str | None = None
+    allowed_tools: tuple[str, ...] = ()
     append_system_prompt: str | None = None
-    json_schema: JsonText = None
-    claude_args: Annotated[tuple[str, ...], _text(read.shell_words)] = ()
-    env: Annotated[dict[str, str], _text(read.environment)] = {}
-    timeout: Seconds = 1800.0
-    idle_timeout: Seconds = 600.0
-    raise_on_failure: Flag = True
-    show_full_output: Flag = False
-    matrix_index: Annotated[str, _text(read.job_index)] = "0"
+    json_schema: str | None = None
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 1800.0
+    idle_timeout: float = 600.0
+    raise_on_failure: bool = True
+    show_full_output: bool = False
+    matrix_index: str = "0"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Inputs:
@@ -124,17 +147,17 @@ class Inputs(BaseModel):
         Raises ConfigError whose `problems` are all that was found, in action.yml's order.
         """
         given = given_inputs(environ)
-        workspace = Path(environ.get("GITHUB_WORKSPACE") or ".")
-        problems = [_problem(name, refused) for name, refused in _leaks(given)]
-        try:
-            inputs = cls.model_validate(given, context={"workspace": workspace})
-        except ValidationError as error:
-            problems += map(_problem_of_pydantic, error.errors(include_url=False, include_input=False))
-        else:
-            if not problems:
-                return inputs
-        order = list(cls.model_fields)
-        raise ConfigError.of(sorted(problems, key=lambda problem: order.index(problem.meta["input"])))
+        values, refused = _read_each(given, Path(environ.get("GITHUB_WORKSPACE") or "."))
+        inputs = cls(**values)
+        refused += _leaks(given)
+        bad = {name for name, _ in refused}
+        for rule in _RULES:
+            refused += [(name, why) for name, why in rule(inputs, given) if not bad & _about(name)]
+        if refused:
+            order = [item.name for item in fields(cls)]
+            refused.sort(key=lambda found: order.index(found[0]))
+            raise ConfigError.of([_problem(*found) for found in refused])
+        return inputs
 
     @property
     def task(self) -> str:
@@ -147,100 +170,90 @@ class Inputs(BaseModel):
         found = [secret.get_secret_value() for secret in credentials if secret]
         return found + [value for name, value in self.env.items() if looks_secret(name, value)]
 
-    @check("prompt_file")
-    @classmethod
-    def _one_prompt(cls, file: WorkspaceText | None, info: ValidationInfo) -> WorkspaceText | None:
-        prompt = info.data.get("prompt", "")
-        if file and prompt:
-            raise Refused("`prompt` is given too.", "Keep one of `prompt:` and `prompt_file:`.")
-        if not (file.text if file else prompt).strip():
-            said = "The file is empty." if file else "Neither `prompt` nor `prompt_file` is given."
-            raise Refused(said, "", "prompt_missing")
-        return file
 
-    @check("claude_code_oauth_token")
-    @classmethod
-    def _one_model_credential(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if "anthropic_api_key" not in info.data:
-            return token  # refused already
-        key = info.data["anthropic_api_key"]
-        if not key and not token:
-            raise Refused(
-                "Neither `anthropic_api_key` nor `claude_code_oauth_token` has a value.", "", "secret_missing"
-            )
-        if key and token:
-            raise Refused("`anthropic_api_key` is given too.", "Keep the one that shall be billed.")
-        if key and key.get_secret_value().startswith("sk-ant-oat"):
-            raise Refused(
-                "An OAuth token was given as `anthropic_api_key`.", "Pass it in this input instead."
-            )
-        return token
+def _task_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    if inputs.prompt_file and inputs.prompt:
+        yield "prompt_file", Refused("`prompt` is given too.", "Keep one of `prompt:` and `prompt_file:`.")
+    elif inputs.prompt_file and not inputs.task.strip():
+        yield "prompt_file", Refused("The file is empty.", "", "prompt_missing")
+    elif not inputs.task:
+        yield "prompt", Refused("Neither `prompt` nor `prompt_file` is given.", "", "prompt_missing")
 
-    @check("clone_token")
-    @classmethod
-    def _not_the_jobs_token(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if token and token == info.data.get("github_token"):
-            raise Refused(
-                "It is the same as `github_token`, which never goes to a machine.",
-                "Make a fine-grained token that can only read contents. Public repositories need none.",
-            )
-        return token
 
-    @check("fly_api_token")
-    @classmethod
-    def _fly_token_needed(cls, token: SecretStr | None) -> SecretStr | None:
-        if not token:
-            raise Refused("It is empty.", "", "secret_missing")
-        return token
+def _credential_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    key, token = inputs.anthropic_api_key, inputs.claude_code_oauth_token
+    if not key and not token:
+        said = "Neither `anthropic_api_key` nor `claude_code_oauth_token` has a value."
+        yield "anthropic_api_key", Refused(said, "", "secret_missing")
+    if key and token:
+        said = "`anthropic_api_key` is given too."
+        yield "claude_code_oauth_token", Refused(said, "Keep the one that shall be billed.")
+    if key and key.get_secret_value().startswith("sk-ant-oat"):
+        yield "anthropic_api_key", Refused("It is an OAuth token.", "Pass it as `claude_code_oauth_token:`.")
+    if inputs.clone_token and inputs.clone_token == inputs.github_token:
+        said = "It is the same as `github_token`, which never goes to a machine."
+        yield (
+            "clone_token",
+            Refused(said, "Make a token that can only read contents; public repositories need none."),
+        )
 
-    @check("fly_app")
-    @classmethod
-    def _app_needed(cls, app: str) -> str:
-        if not app:
-            raise Refused("It is empty.", "Create an app with `fly apps create <name>` and name it here.")
-        return app
 
-    @check("image")
-    @classmethod
-    def _image_needed(cls, image: str) -> str:
-        if not image:
-            raise Refused("It is empty.", "Push the machine image to a registry and name it here.")
-        return image
+def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    if not inputs.fly_api_token:
+        yield "fly_api_token", Refused("It is empty.", "", "secret_missing")
+    if not inputs.fly_app:
+        yield (
+            "fly_app",
+            Refused("It is empty.", "Create an app with `fly apps create <name>` and name it here."),
+        )
+    kind, cpus, memory_mb = inputs.cpu_kind, inputs.cpus, inputs.memory_mb
+    if cpus not in SIZES[kind].cpus:
+        choices = ", ".join(map(str, SIZES[kind].cpus))
+        yield "cpus", Refused(f"Fly has no {kind} machine with {cpus} CPUs.", f"Write one of {choices}.")
+        return
+    nearest = nearest_memory(kind, cpus, memory_mb)
+    if memory_mb not in nearest:
+        said = f"Fly has no {kind} machine with {cpus} CPUs and {memory_mb} MB."
+        yield "memory_mb", Refused(said, f"Write {' or '.join(map(str, nearest))}.")
 
-    @check("cpus")
-    @classmethod
-    def _cpus_of_kind(cls, cpus: int, info: ValidationInfo) -> int:
-        kind = info.data.get("cpu_kind")
-        if kind and cpus not in SIZES[kind].cpus:
-            choices = ", ".join(map(str, SIZES[kind].cpus))
-            raise Refused(f"Fly has no {kind} machine with {cpus} CPUs.", f"Write one of {choices}.")
-        return cpus
 
-    @check("memory_mb")
-    @classmethod
-    def _memory_of_cpus(cls, memory_mb: int, info: ValidationInfo) -> int:
-        kind, cpus = info.data.get("cpu_kind"), info.data.get("cpus")
-        if kind and cpus:
-            nearest = nearest_memory(kind, cpus, memory_mb)
-            if memory_mb not in nearest:
-                raise Refused(
-                    f"Fly has no {kind} machine with {cpus} CPUs and {memory_mb} MB.",
-                    f"Write {' or '.join(map(str, nearest))}.",
-                )
-        return memory_mb
+def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    try:
+        check_claude_args(inputs.claude_args, frozenset(given))
+    except Refused as problem:
+        yield "claude_args", problem
+    for name in ("timeout", "idle_timeout"):
+        if getattr(inputs, name) > DAY_S:
+            yield name, Refused("It is longer than a day.", "Write 90s, 45m or 2h.")
 
-    @check("claude_args")
-    @classmethod
-    def _args_not_ours(cls, args: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        check_claude_args(args, frozenset(name for name, value in info.data.items() if value))
-        return args
 
-    @check("timeout", "idle_timeout")
-    @classmethod
-    def _at_most_a_day(cls, seconds: float) -> float:
-        if not 1 <= seconds <= DAY_S:
-            raise Refused("It is not between 1s and 24h.", "Write 90s, 45m or 2h.")
-        return seconds
+_RULES = (_task_rule, _credential_rule, _machine_rule, _agent_rule)
+_ALSO: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt_file",),
+    "anthropic_api_key": ("claude_code_oauth_token",),
+    "claude_code_oauth_token": ("anthropic_api_key",),
+    "cpus": ("cpu_kind",),
+    "memory_mb": ("cpu_kind", "cpus"),
+}
+
+
+def _about(name: str) -> set[str]:
+    """The inputs a rule's finding rests on: with one of them unread it would be about a default."""
+    return {name, *_ALSO.get(name, ())}
+
+
+def _read_each(given: Mapping[str, str], workspace: Path) -> tuple[dict[str, Any], list[tuple[str, Refused]]]:
+    values: dict[str, Any] = {}
+    refused: list[tuple[str, Refused]] = []
+    for name, text in given.items():
+        try:
+            if name in FILE_READERS:
+                values[name] = FILE_READERS[name](text, workspace)
+            else:
+                values[name] = READERS[name](text)
+        except Refused as why:
+            refused.append((name, why))
+    return values, refused
 
 
 def given_inputs(environ: Mapping[str, str]) -> dict[str, str]:
@@ -248,7 +261,10 @@ def given_inputs(environ: Mapping[str, str]) -> dict[str, str]:
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax#inputs
     """
-    found = {name: environ.get(f"INPUT_{name.upper()}", "").strip() for name in Inputs.model_fields}
+    found = {
+        name: environ.get(f"INPUT_{name.upper()}", "").strip()
+        for name in (item.name for item in fields(Inputs))
+    }
     return {name: value for name, value in found.items() if value}
 
 
@@ -279,9 +295,3 @@ def _problem(name: str, refused: Refused) -> ConfigError:
     return ConfigError(
         refused.type, f"Input `{name}`: {refused.message}", hint=refused.hint, meta={"input": name}
     )
-
-
-def _problem_of_pydantic(error: Any) -> ConfigError:
-    name = str(error["loc"][0])
-    cause = error.get("ctx", {}).get("error")
-    return _problem(name, cause if isinstance(cause, Refused) else Refused("It has the wrong type.", ""))

@@ -13,8 +13,6 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import SecretStr
-
 from flaude_action import DEFAULT_IMAGE
 from flaude_action.errors import ConfigError
 from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PROTOCOL, PROVISION_WINDOW_S
@@ -22,7 +20,10 @@ from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PR
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Secret = SecretStr | str
+    from flaude_action.secret import Secret
+
+    SecretText = Secret | str
+
 Guest = Literal["auto", "flaude", "foreign"]
 
 HOLD_S = 120
@@ -49,7 +50,7 @@ class RepoSpec:
     branch: str = ""
     target_dir: str = ""
     sha: str = ""
-    token: Secret | None = field(default=None, repr=False)
+    token: SecretText | None = field(default=None, repr=False)
 
     def document(self) -> dict[str, Any]:
         name = self.target_dir or self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
@@ -75,8 +76,8 @@ class MachineConfig:
     image: str = DEFAULT_IMAGE
     guest: Guest = "auto"
     prompt: str = field(default="", repr=False)
-    claude_code_oauth_token: Secret = field(default="", repr=False)
-    anthropic_api_key: Secret = field(default="", repr=False)
+    claude_code_oauth_token: SecretText = field(default="", repr=False)
+    anthropic_api_key: SecretText = field(default="", repr=False)
     anthropic_base_url: str = ""
     repos: Sequence[str | RepoSpec] = ()
     setup: str = ""
@@ -85,7 +86,7 @@ class MachineConfig:
     cpu_kind: str = "shared"
     vm_cpus: int = 2
     vm_memory_mb: int = 4096
-    env: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+    env: Mapping[str, SecretText] = field(default_factory=dict, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
     max_turns: int | None = None
@@ -127,7 +128,7 @@ class MachineConfig:
         """Every secret string that goes to the machine."""
         tokens = [self.claude_code_oauth_token, self.anthropic_api_key]
         tokens += [repo.token for repo in self.repositories if repo.token]
-        tokens += [value for value in self.env.values() if isinstance(value, SecretStr)]
+        tokens += [value for value in self.env.values() if not isinstance(value, str)]
         return [text for text in map(reveal, tokens) if text]
 
     def job(self, nonce: str) -> dict[str, Any]:
@@ -204,8 +205,8 @@ class MachineConfig:
         }
 
 
-def reveal(value: Secret | None) -> str:
+def reveal(value: SecretText | None) -> str:
     """The plain string behind a secret."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return value or ""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return value.get_secret_value()

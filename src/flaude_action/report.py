@@ -189,7 +189,7 @@ class Report:
         return report
 
     def set_outputs(self, outputs: Outputs) -> None:
-        """Write `GITHUB_OUTPUT`. A value that is too long is cut with a note, or left empty when it is JSON."""
+        """Write `GITHUB_OUTPUT`. A value that is too long is cut with a note; JSON is left empty instead."""
         left, entries = OUTPUTS_BYTES, []
         for name, value in outputs.values().items():
             text = rendered(self._redactor.redact_json(value))

@@ -1,4 +1,4 @@
-"""What the runner reads from us: command lines on stdout, and name-and-value files. Pure; `report` writes them.
+"""What the runner reads from us: command lines on stdout, entries of files. Pure; `report` writes them.
 
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 """

@@ -1,0 +1,247 @@
+"""What triggered this step, and which commit it is about: `GITHUB_*` and the few payload fields we read.
+
+Reading only: whether a trigger is trusted is not decided here, and the one question that the payload leaves
+open (the head of a commented pull request) is asked by `github`.
+https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flaude_action.errors import ConfigError
+from flaude_action.input_values import Refused, git_ref, http_url, repository_name
+from flaude_action.untrusted import one_line, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PAYLOAD_BYTES = 32 * 1024 * 1024
+"""GitHub cuts webhook payloads at 25 MB."""
+_SHA = re.compile(r"^(?!0+$)[0-9a-f]{40}$")
+_PULL_EVENTS = frozenset({
+    "pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One side of a pull request; `repository` is empty once a fork has been deleted."""
+
+    sha: str
+    repository: str
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What we read of a pull request, in payloads and in the answer of `GET /repos/{}/pulls/{}`."""
+
+    number: int
+    head: Branch
+    base: Branch
+
+    @classmethod
+    def read(cls, document: Any) -> Pull | None:
+        """None when it is not a pull request."""
+        number = _at(document, "number")
+        if not isinstance(number, int):
+            return None
+        head, base = (
+            Branch(_text(document, side, "sha"), _text(document, side, "repo", "full_name"))
+            for side in ("head", "base")
+        )
+        return cls(number, head, base)
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether the head lies in another repository; a deleted one was another."""
+        return self.head.repository != self.base.repository
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """What to fetch: `sha` pins one commit of 40 hex digits; `ref` says where to find it, or what to take.
+
+    Both empty: the remote's default branch.
+    """
+
+    repository: str
+    clone_url: str
+    sha: str = ""
+    ref: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """The workflow run we are a step of. `step` is the step's id, or GitHub's name for it."""
+
+    name: str
+    repository: str
+    sha: str
+    ref: str
+    actor: str
+    run_id: str
+    run_attempt: str
+    job: str
+    step: str
+    server_url: str
+    api_url: str
+    payload: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Event:
+        """Read the runner's variables and its payload file; what is missing is empty.
+
+        Raises ConfigError when an address or the repository's name is not one.
+        """
+        return cls(
+            name=environ.get("GITHUB_EVENT_NAME", ""),
+            repository=_checked("GITHUB_REPOSITORY", environ.get("GITHUB_REPOSITORY", ""), _full_name),
+            sha=environ.get("GITHUB_SHA", ""),
+            ref=environ.get("GITHUB_REF", ""),
+            actor=environ.get("GITHUB_ACTOR", ""),
+            run_id=environ.get("GITHUB_RUN_ID", ""),
+            run_attempt=environ.get("GITHUB_RUN_ATTEMPT", "") or "1",
+            job=environ.get("GITHUB_JOB", ""),
+            step=environ.get("GITHUB_ACTION", ""),
+            server_url=_url(environ, "GITHUB_SERVER_URL", "https://github.com"),
+            api_url=_url(environ, "GITHUB_API_URL", "https://api.github.com"),
+            payload=_payload(environ.get("GITHUB_EVENT_PATH", "")),
+        )
+
+    @property
+    def action(self) -> str:
+        """The event's activity type, like `opened`."""
+        return one_line(_text(self.payload, "action"), 60)
+
+    @property
+    def run_url(self) -> str:
+        return f"{self.server_url}/{self.repository}/actions/runs/{self.run_id}" if self.run_id else ""
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether the commit to work on comes from another repository than the workflow."""
+        if self.pull:
+            return self.pull.is_fork
+        run = _at(self.payload, "workflow_run")
+        return run is not None and _text(run, "head_repository", "full_name") != self.repository
+
+    @property
+    def pull(self) -> Pull | None:
+        """The pull request in the payload; a comment's has only its number."""
+        return Pull.read(_at(self.payload, "pull_request"))
+
+    @property
+    def pull_number(self) -> int | None:
+        if self.pull:
+            return self.pull.number
+        number = _at(self.payload, "issue", "number")
+        is_pull = _at(self.payload, "issue", "pull_request") is not None
+        return number if is_pull and isinstance(number, int) else None
+
+    @property
+    def pull_to_ask_for(self) -> int | None:
+        """The number of the pull request whose head only GitHub knows: a comment does not tell it."""
+        return self.pull_number if self.name == "issue_comment" else None
+
+    def identity(self, matrix_index: str) -> tuple[str, ...]:
+        """What tells this step from every other one, for the machine's name and metadata."""
+        return (self.repository, self.run_id, self.run_attempt, self.job, self.step, matrix_index)
+
+    def checkout(self, pull: Pull | None = None) -> Checkout:
+        """The commit this event is about; `pull` is GitHub's answer to `pull_to_ask_for`.
+
+        Always a pinned commit, so that nothing pushed in the meantime is worked on.
+        Raises ConfigError `event_unsupported`.
+        """
+        pull = pull or self.pull
+        if pull and (self.name in _PULL_EVENTS or self.name == "issue_comment"):
+            return self._head_of(pull)
+        if self.pull_to_ask_for:
+            raise self._unsupported("The head of the commented pull request is not known.")
+        if self.name == "workflow_run":
+            run = _at(self.payload, "workflow_run")
+            return self._pinned(_text(run, "head_repository", "full_name"), _text(run, "head_sha"), "")
+        return self._pinned(self.repository, self.sha, self.ref)
+
+    def named_checkout(self, repository: str | None, ref: str | None) -> Checkout:
+        """What the inputs `repository` and `ref` name; without a repository, the workflow's own."""
+        name = repository or self.repository
+        if not name:
+            raise self._unsupported("No repository is known.")
+        sha = ref if ref and _SHA.match(ref) else ""
+        return Checkout(name, self._clone_url(name), sha=sha, ref="" if sha else ref or "")
+
+    def _head_of(self, pull: Pull) -> Checkout:
+        if pull.head.repository:
+            return self._pinned(pull.head.repository, pull.head.sha, "")
+        # The fork is gone, but GitHub keeps the head of every pull request in the base repository.
+        return self._pinned(self.repository, pull.head.sha, f"refs/pull/{pull.number}/head")
+
+    def _pinned(self, repository: str, sha: str, ref: str) -> Checkout:
+        if not _SHA.match(sha):
+            raise self._unsupported("It names no commit.")
+        try:
+            name = _full_name(repository)
+        except Refused:
+            raise self._unsupported("It names no repository.") from None
+        return Checkout(name, self._clone_url(name), sha=sha, ref=ref if _is_ref(ref) else "")
+
+    def _clone_url(self, repository: str) -> str:
+        return repository if "://" in repository else f"{self.server_url}/{repository}.git"
+
+    def _unsupported(self, why: str) -> ConfigError:
+        details = f"The event is {quoted(self.name or 'unknown')}. {why}"
+        return ConfigError("event_unsupported", details=details)
+
+
+def _full_name(text: str) -> str:
+    if "://" in text:
+        raise Refused(f"{quoted(text)} is not owner/name.", "")
+    return repository_name(text)
+
+
+def _is_ref(ref: str) -> bool:
+    try:
+        return bool(ref and git_ref(ref))
+    except Refused:
+        return False
+
+
+def _url(environ: Mapping[str, str], name: str, usual: str) -> str:
+    return _checked(name, environ.get(name, ""), http_url) or usual
+
+
+def _checked(name: str, text: str, reader: Any) -> str:
+    try:
+        return str(reader(text)) if text else ""
+    except Refused as refused:
+        hint = "The runner sets this variable; do not set it yourself."
+        raise ConfigError("config_invalid", f"`{name}`: {refused.message}", hint=hint) from None
+
+
+def _payload(path: str) -> dict[str, Any]:
+    """The payload; one that is absent, too large or no JSON object is empty."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(PAYLOAD_BYTES + 1)
+        document = json.loads(data) if len(data) <= PAYLOAD_BYTES else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _at(document: Any, *path: str) -> Any:
+    """The member at a path; None where anything is missing or of another shape."""
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _text(document: Any, *path: str) -> str:
+    found = _at(document, *path)
+    return found if isinstance(found, str) else ""
