@@ -1,0 +1,5 @@
+"""`python -m flaude_action`."""
+
+from flaude_action.cli import run
+
+run()

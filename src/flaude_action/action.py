@@ -1,0 +1,198 @@
+"""The journey of a step: read, check, run, tell. And of its post stage: nothing may be left behind.
+
+What a run's end means for outputs and summary is `step_report`'s; the engine that runs one machine is
+`execution`; everything printed or written goes through `report`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flaude_action import __version__
+from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError, InternalError, RunCancelled
+from flaude_action.inputs import Inputs, given_secrets
+from flaude_action.report import Report
+from flaude_action.run_report import Outputs, RunReport
+from flaude_action.state import load_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from flaude_action.artifacts import Artifacts
+    from flaude_action.event import Event
+    from flaude_action.fly import Fly
+    from flaude_action.logs import LogLine
+    from flaude_action.machine import Launch, Machine
+    from flaude_action.machine_config import MachineConfig
+    from flaude_action.outcome import Watcher
+    from flaude_action.verdict import Verdict
+    from flaude_action.waiting import Cancellation
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_CANCELLED = 0, 1, 2, 130
+"""What the step's process exits with: README has the table."""
+
+USER_AGENT = f"flaude-action/{__version__}"
+_EXITS = {"success": EXIT_OK, "cancelled": EXIT_CANCELLED}
+
+
+async def main(environ: Mapping[str, str], stdout: TextIO, cancellation: Cancellation) -> int:
+    """One step from its inputs to its exit code. Outputs are always set; nothing escapes but a cancel."""
+    report = Report(environ, stdout)
+    report.mask(given_secrets(environ))
+    try:
+        inputs = Inputs.from_env(environ)
+        report.mask(inputs.secrets())
+        return await _step(inputs, environ, report, cancellation)
+    except FlaudeError as error:
+        return _tell(error, report)
+    except Exception:
+        report.say(traceback.format_exc())
+        return _tell(InternalError(), report)
+
+
+async def post(environ: Mapping[str, str], stdout: TextIO) -> int:
+    """The stage after the job: destroy what `main` could not. Never fails the job."""
+    state = load_state(environ)
+    if not state.get("nonce") or state.get("cleanup") in ("destroyed", "already_gone"):
+        return EXIT_OK
+    report = Report(environ, stdout)
+    report.mask(given_secrets(environ))
+    try:
+        for told in await _reap(environ, state):
+            report.say(told)
+    except FlaudeError as error:
+        report.warning("cleanup_failed", f"{error.message} {error.details}")
+    return EXIT_OK
+
+
+async def _reap(environ: Mapping[str, str], state: Mapping[str, str]) -> list[str]:
+    """Destroy every machine that carries this step's nonce; a sentence for each."""
+    from flaude_action.fly import Fly, base_urls
+    from flaude_action.machine import META_NONCE
+
+    told = []
+    flaps, api = base_urls(environ)
+    token = environ.get("INPUT_FLY_API_TOKEN", "")
+    async with Fly(token, flaps_url=flaps, api_url=api, user_agent=USER_AGENT) as fly:
+        for machine in await fly.list_machines(state["app"], metadata={META_NONCE: state["nonce"]}):
+            try:
+                await fly.destroy_machine(state["app"], machine.id)
+            except FlyAPIError as error:
+                if error.status_code != 404:
+                    raise
+            told.append(f"Machine {machine.id} was still there and is destroyed.")
+    return told
+
+
+async def _step(
+    inputs: Inputs, environ: Mapping[str, str], report: Report, cancellation: Cancellation
+) -> int:
+    # Loaded here: a step that fails on its inputs pays for none of it.
+    from flaude_action.artifacts import Artifacts
+    from flaude_action.event import Event
+    from flaude_action.fly import Fly, base_urls
+    from flaude_action.preflight import preflight
+
+    event = Event.from_env(environ)
+    flaps, api = base_urls(environ)
+    token = inputs.fly_api_token or ""
+    async with Fly(token, flaps_url=flaps, api_url=api, user_agent=USER_AGENT) as fly:
+        config = await preflight(inputs, event, fly)
+        with Artifacts(Path(environ.get("GITHUB_WORKSPACE") or "."), event.step) as artifacts:
+            step = Step(inputs, event, report, artifacts)
+            return await step.run(fly, config, cancellation)
+
+
+@dataclass
+class Step:
+    """One run told to the step's log as it happens, and everywhere else at its end."""
+
+    inputs: Inputs
+    event: Event
+    report: Report
+    artifacts: Artifacts
+    machine: Machine | None = None
+
+    async def run(self, fly: Fly, config: MachineConfig, cancellation: Cancellation) -> int:
+        from flaude_action.execution import Execution
+        from flaude_action.machine import run_digest
+        from flaude_action.outcome import Errand
+        from flaude_action.step_report import LOG_FILE, report_outcome
+
+        run = run_digest(*self.event.identity(self.inputs.matrix_index))
+        with tempfile.TemporaryDirectory(prefix="flaude-") as folder, self.artifacts.open(LOG_FILE) as log:
+            errand = Errand(self.inputs.fly_app, run, Path(folder))
+            execution = Execution(fly, config, errand, cancellation=cancellation, watcher=self._watcher())
+            self.report.log_to(log)
+            try:
+                outcome = await execution.run()
+            except FlaudeError as error:
+                return self._no_outcome(error)
+            finally:
+                self.report.log_to(None)
+            told = self.report.publish(report_outcome(outcome, self.report, self.artifacts), self.artifacts)
+        self.report.save_state({"cleanup": outcome.cleanup})
+        if not self.inputs.raise_on_failure and told.outputs.conclusion == "failure":
+            return EXIT_OK
+        return _EXITS.get(told.outputs.conclusion, EXIT_FAILED)
+
+    def _watcher(self) -> Watcher:
+        from flaude_action.outcome import Watcher
+
+        return Watcher(
+            launching=self._launching,
+            created=self._created,
+            phase=lambda phase: self.report.say(f"guest: {phase}"),
+            lines=self._lines,
+            judged=self._judged,
+        )
+
+    def _launching(self, launch: Launch) -> None:
+        """Written before the create call: if its answer is lost, post still finds the machine."""
+        self.report.save_state({"app": self.inputs.fly_app, "nonce": launch.nonce})
+        where = ", ".join(region for region in launch.regions if region) or "a region Fly chooses"
+        self.report.say(f"Creating machine {launch.machine_name} in {where}.")
+
+    def _created(self, machine: Machine) -> None:
+        self.machine = machine
+        self.report.say(f"Machine {machine.id} is created in {machine.record.region}.")
+
+    async def _lines(self, page: list[LogLine]) -> None:
+        self.report.machine_lines([_shown(line) for line in page])
+
+    def _judged(self, verdict: Verdict) -> None:
+        why = f" ({verdict.type})" if verdict.type else ""
+        self.report.say(f"Verdict: {verdict.conclusion}{why}, told by {verdict.source}.")
+
+    def _no_outcome(self, error: FlaudeError) -> int:
+        """No machine came to be, or one that could not be used."""
+        machine = self.machine
+        outputs = Outputs(
+            machine_id=machine.id if machine is not None else "",
+            region=machine.record.region if machine is not None else "",
+            cleanup=machine.cleanup if machine is not None else "",
+        )
+        return _tell(error, self.report, self.artifacts, outputs)
+
+
+def _shown(line: LogLine) -> str:
+    """The workload's lines as they are; the platform's with its name."""
+    return line.message if line.provider in ("app", "") else f"[{line.provider}] {line.message}"
+
+
+def _tell(
+    error: FlaudeError, report: Report, artifacts: Artifacts | None = None, outputs: Outputs | None = None
+) -> int:
+    """Report a step that ended without a run's outcome."""
+    cancelled = isinstance(error, RunCancelled)
+    outputs = replace(outputs or Outputs(), conclusion="cancelled" if cancelled else "failure")
+    errors = tuple(error.problems) if isinstance(error, ConfigError) else (error,)
+    report.publish(RunReport(outputs=outputs, errors=errors), artifacts)
+    if cancelled:
+        return EXIT_CANCELLED
+    return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED

@@ -1,0 +1,62 @@
+"""The verb `local`: serve localfly to people, for their own workflows and tests, and say how to point at it.
+
+What it serves is `localfly`'s; a rehearsal that needs nothing set up is the verb `rehearse`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from localfly.serve import Address, BackendName
+
+_MISSING = (
+    "`flaude-action local` needs its optional parts (no module {name}): pip install 'flaude-action[local]'"
+)
+_NOTE = """\
+localfly stands in for Fly at {url}. Point a step, a shell or flyctl at it:
+
+  FLY_FLAPS_BASE_URL={url}
+  FLY_API_BASE_URL={url}
+  FLY_API_TOKEN=any-text
+  fly_app: {app}
+
+It starts machines for whoever asks on this computer. Ctrl-C ends it and removes them.
+"""
+
+
+async def serve(backend: BackendName, port: int, state: Path | None, pairs: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM. 0, or 2 when it cannot start (the reason is on stderr)."""
+    try:
+        from localfly.serve import serving, until_told_to_end
+        from localfly.settings import SettingError, Settings
+    except ModuleNotFoundError as missing:
+        return _refuse(_MISSING.format(name=missing.name))
+    try:
+        settings = Settings.from_pairs(list(pairs))
+        async with serving(backend, settings=settings, state=state, port=port) as address:
+            _say(_note(address, settings.apps))
+            await until_told_to_end()
+    except SettingError as problem:
+        return _refuse(f"localfly: {problem}")
+    except OSError as problem:
+        return _refuse(f"localfly cannot serve on port {port}: {problem.strerror}")
+    return 0
+
+
+def _note(address: Address, apps: Sequence[str]) -> str:
+    return _NOTE.format(url=address.flaps, app=apps[0] if apps else "<name>")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _refuse(text: str) -> int:
+    sys.stderr.write(text + "\n")
+    return 2

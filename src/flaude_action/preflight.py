@@ -1,0 +1,99 @@
+"""From inputs and event to what the machine will be asked to do; every problem found before money is spent.
+
+Looks, but changes nothing: one question to Fly (does the app exist, may the token use it) and, for a comment
+on a pull request, one to GitHub (its head). Whether the event may be trusted is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError
+from flaude_action.github import GitHub
+from flaude_action.machine_config import MachineConfig, RepoSpec
+from flaude_action.secret import SecretStr
+
+if TYPE_CHECKING:
+    from flaude_action.event import Checkout, Event
+    from flaude_action.fly import Fly
+    from flaude_action.inputs import Inputs
+
+USER_ERRORS = ("app_not_found", "machine_auth_failed", "clone_auth_failed", "clone_ref_not_found")
+"""What a look-up may find that only the user can put right: told like a wrong input."""
+
+
+async def preflight(inputs: Inputs, event: Event, fly: Fly) -> MachineConfig:
+    """The run's configuration. Raises ConfigError with all problems, FlaudeError when a service is down."""
+    app, checkout = await asyncio.gather(
+        fly.get_app(inputs.fly_app), _checkout(inputs, event), return_exceptions=True
+    )
+    problems: list[ConfigError] = []
+    for found in (app, checkout):
+        if isinstance(found, BaseException):
+            problems += _as_problems(found, inputs.fly_app)
+    if problems:
+        raise ConfigError.of(problems)
+    assert not isinstance(checkout, BaseException)  # noqa: S101 - it would have been a problem or raised
+    return _config(inputs, event, checkout)
+
+
+async def _checkout(inputs: Inputs, event: Event) -> Checkout:
+    if inputs.repository or inputs.ref:
+        return event.named_checkout(inputs.repository, inputs.ref)
+    if event.pull_to_ask_for is None:
+        return event.checkout()
+    async with GitHub(event.api_url, inputs.github_token) as github:
+        return event.checkout(await github.get_pull(event.repository, event.pull_to_ask_for))
+
+
+def _as_problems(found: BaseException, app: str) -> list[ConfigError]:
+    """The problems an exception of a look-up stands for; raises it when it is no problem of the user's."""
+    if isinstance(found, ConfigError):
+        return found.problems
+    if not isinstance(found, FlaudeError) or found.type not in USER_ERRORS:
+        raise found
+    details, hint = found.details, found.hint
+    if isinstance(found, FlyAPIError):
+        details = f"The app is {app!r}. {details}"
+        hint = hint.replace("<name>", app).replace("<app>", app)
+    return [ConfigError(found.type, details=details, hint=hint, dev=found.dev, meta=found.meta)]
+
+
+def _config(inputs: Inputs, event: Event, checkout: Checkout) -> MachineConfig:
+    repos = [_repo(checkout, event, inputs.clone_token)]
+    for name, ref in inputs.extra_repositories:
+        repos.append(_repo(event.named_checkout(name, ref), event, inputs.clone_token))
+    return MachineConfig(
+        image=inputs.image,
+        prompt=inputs.task,
+        claude_code_oauth_token=inputs.claude_code_oauth_token or "",
+        anthropic_api_key=inputs.anthropic_api_key or "",
+        anthropic_base_url=inputs.anthropic_base_url or "",
+        repos=repos,
+        setup=inputs.setup or "",
+        regions=inputs.regions,
+        cpu_kind=inputs.cpu_kind,
+        vm_cpus=inputs.cpus,
+        vm_memory_mb=inputs.memory_mb,
+        env={name: SecretStr(value) for name, value in inputs.env.items()},
+        model=inputs.model or "",
+        max_turns=inputs.max_turns,
+        max_budget_usd=inputs.max_budget_usd,
+        claude_args=inputs.claude_args,
+        settings=inputs.settings or "",
+        allowed_tools=inputs.allowed_tools,
+        append_system_prompt=inputs.append_system_prompt or "",
+        json_schema=inputs.json_schema or "",
+        timeout_s=inputs.timeout,
+        idle_timeout_s=inputs.idle_timeout,
+        show_full_output=inputs.show_full_output,
+    )
+
+
+def _repo(checkout: Checkout, event: Event, token: SecretStr | None) -> RepoSpec:
+    """The token is for GitHub's own host and goes to no other."""
+    theirs = checkout.clone_url.startswith(event.server_url + "/")
+    return RepoSpec(
+        checkout.clone_url, branch=checkout.ref, sha=checkout.sha, token=token if theirs else None
+    )
