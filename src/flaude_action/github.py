@@ -17,7 +17,7 @@ from flaude_action.waiting import pause
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from flaude_action.secret import HasSecret
+    from flaude_action.secret import Secret
 
 TRIES: Final = 3
 PAUSE_S: Final = 1.0
@@ -30,7 +30,7 @@ class GitHub:
     def __init__(
         self,
         api_url: str,
-        token: HasSecret | None,
+        token: Secret | None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         pause_s: float = PAUSE_S,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class HasSecret(Protocol):
+class Secret(Protocol):
     """What any `SecretStr` can do."""
 
     def get_secret_value(self) -> str: ...
