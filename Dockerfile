@@ -22,6 +22,8 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/l
       /usr/bin/pip* /usr/lib/python3/dist-packages/pip*
 COPY --from=build /opt/flaude /opt/flaude
 COPY docker/flaude-main docker/flaude-post /usr/local/bin/
-# python:slim ships its standard library without bytecode: importing once keeps that of the modules we use.
-RUN /opt/flaude/bin/python -I -c 'import flaude_action.cli'
+# python:slim ships its standard library without bytecode: importing everything once keeps that of the modules we
+# use, and shows that nothing in here needs what is not in the lock.
+RUN /opt/flaude/bin/python -I -c 'import importlib, pkgutil, flaude_action as ours; \
+      [importlib.import_module(each.name) for each in pkgutil.iter_modules(ours.__path__, "flaude_action.")]'
 ENTRYPOINT ["/usr/local/bin/flaude-main"]
