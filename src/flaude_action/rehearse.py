@@ -86,8 +86,8 @@ class Played:
 async def rehearse(*, backend: str | None, cache: Path, keep: bool) -> int:
     """Rehearse both endings; 0 if each was the one it must be.
 
-    `backend` is `docker`, `process` or None for the best there is. Files are made in `cache` and, until the
-    end, in the folder for temporary ones; `keep` leaves localfly's own state in `cache` too.
+    `backend` is `docker`, `process` or None for the best there is. All files are made in `cache`; `keep`
+    leaves the state of the machines there too.
     """
     try:
         engine = await choose_engine(backend, cache, say)

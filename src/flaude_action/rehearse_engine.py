@@ -71,15 +71,16 @@ def _processes(cache: Path, say: Callable[[str], None]) -> Engine:
     commands = cache / "commands"
     commands.mkdir(parents=True, exist_ok=True)
     command = commands / GUEST_COMMAND
-    run = shlex.join(["env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "flaude_guest"])
+    run = shlex.join(["env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "flaude_guest.verbs"])
     command.write_text(f'#!/bin/sh\nexec {run} "$@"\n')
     command.chmod(0o755)
     image = f"{IMAGE_NAME}:local"
     program = {
-        "argv": [str(command)],
+        "argv": [sys.executable, "-m", "flaude_guest.supervisor"],
         "path": [str(commands)],
         "labels": {IMAGE_LABEL: str(PROTOCOL)},
         "env": {
+            "PYTHONPATH": str(SOURCES),
             "FLAUDE_RUN_DIR": "{root}/run",
             "FLAUDE_STATE_DIR": "{root}/state",
             "FLAUDE_WORK_DIR": "{root}/workspace",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from flaude_action.rehearse_step import Ending
 
 WIDTH = 100
+_NAME_WIDTH = 22
+_DETAILS = re.compile(r"<details><summary>(.*?)</summary>.*?</details>", re.DOTALL)
+_ROW = re.compile(r"^\| (.*?) ?\| (.*?) ?\|$")
+_ESCAPED = re.compile(r"\\([^A-Za-z0-9\s])")
 _BOLD, _DIM, _RED, _GREEN = "1", "2", "31", "32"
 
 
@@ -41,14 +46,14 @@ def show_ending(ending: Ending) -> None:
     filled = {name: value for name, value in ending.outputs.items() if value}
     widest = max(map(len, filled), default=0)
     for name, value in filled.items():
-        first, *more = value.split("\n")
-        cut = len(first) > WIDTH - widest or more
-        say(f"  {name.ljust(widest)}  {first[: WIDTH - widest]}{' …' if cut else ''}")
+        say(f"  {name.ljust(widest)}  {_one_line(value, WIDTH - widest)}")
+    if not ending.outputs:
+        say("  none")
     empty = ", ".join(name for name, value in ending.outputs.items() if not value)
     if empty:
         say(_styled(f"  empty: {empty}", _DIM))
-    _part("Step summary (Markdown)")
-    _indented(ending.summary.strip() or "none")
+    _part("Step summary")
+    _indented("\n".join(_plain(ending.summary)).rstrip() or "none")
 
 
 def show_text(title: str, text: str) -> None:
@@ -60,6 +65,32 @@ def show_text(title: str, text: str) -> None:
 def verdict(good: bool, text: str) -> None:
     """One line that says whether something is as it must be."""
     say(f"{_styled('✓', _GREEN) if good else _styled('✗', _RED)} {text}")
+
+
+def _one_line(value: str, width: int) -> str:
+    first, *more = value.strip("\n").split("\n")
+    cut = first if len(first) <= width else first[:width] + " …"
+    return f"{cut}  (and {len(more)} more lines)" if more else cut
+
+
+def _plain(markdown: str) -> list[str]:
+    """Markdown as its reader sees it, as far as our summaries use it: what is folded stays folded."""
+    text = _DETAILS.sub(r"\n▸ \1\n", markdown.strip())
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if row := _ROW.match(line):
+            name, value = (_seen(cell) for cell in row.groups())
+            if name.strip("- "):
+                lines.append(f"{name.ljust(_NAME_WIDTH)}{value}")
+        elif not line.startswith("```") and (line or lines[-1:] != [""]):
+            lines.append(_seen(line))
+    return lines
+
+
+def _seen(text: str) -> str:
+    heading = text.startswith("#")
+    plain = _ESCAPED.sub(r"\1", text.lstrip("# ").replace("**", "").replace("`", ""))
+    return _styled(plain, _BOLD) if heading else plain
 
 
 def _part(title: str) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +65,10 @@ class Stage:
 
 @asynccontextmanager
 async def set_stage(engine: Engine, folder: Path, *, keep: bool) -> AsyncIterator[Stage]:
-    """Make the repository in `folder`, serve it and Fly until the block ends; `keep` leaves Fly's state."""
+    """Make the repository in `folder`, serve it and Fly until the block ends; `keep` leaves its state."""
     event = await asyncio.to_thread(_example_repository, folder)
-    # Not in `folder`: the guest's socket lies below, and a socket's path may have 107 characters at most.
-    state = Path(tempfile.mkdtemp(prefix="flaude-"))
+    state = folder / "localfly"
+    state.mkdir()
     try:
         images = state / "images.json"
         images.write_text(json.dumps(engine.programs))
@@ -85,9 +84,7 @@ async def set_stage(engine: Engine, folder: Path, *, keep: bool) -> AsyncIterato
             }
             yield Stage(event, folder / "checkout", environment, fly.flaps)
     finally:
-        if keep:
-            shutil.move(state, folder / "localfly")
-        else:
+        if not keep:
             shutil.rmtree(state)
 
 

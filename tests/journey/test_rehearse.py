@@ -1,0 +1,110 @@
+"""The rehearsal as its user sees it: run for real, and what appears is read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support import engines
+
+pytestmark = pytest.mark.claude
+
+Rehearsed = tuple[subprocess.CompletedProcess[str], Path]
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
+    """One rehearsal with processes, its Claude Code the tests' own; and its cache folder."""
+    folder = tmp_path_factory.mktemp("rehearsal")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "claude").symlink_to(engines.claude())
+    (folder / "tmp").mkdir()
+    environment = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "PYTHONPATH": str(engines.ROOT / "src"),
+        "FLY_API_TOKEN": "FlyV1 never-used",
+        "ANTHROPIC_API_KEY": "sk-ant-never-used",
+    }
+    command = [sys.executable, "-m", "flaude_action", "rehearse", "--backend", "process"]
+    done = subprocess.run(
+        [*command, "--cache", str(folder / "cache")],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    print(done.stdout)  # pytest shows it with a failure
+    return done, folder
+
+
+def test_both_endings_are_as_they_must_be(rehearsed: Rehearsed) -> None:
+    """It ends with 0 and says of both runs how they ended, and that no machine is left."""
+    done, _ = rehearsed
+    assert done.returncode == 0
+    recap = done.stdout.partition("━━ Recap")[2]
+    assert "✓ Claude Code finds the bug and fixes it: success, exit code 0" in recap
+    assert "✓ The credit runs out in the middle of the work: failure, exit code 1" in recap
+    assert "model_billing: The Anthropic account has no credit left." in recap
+    assert "✓ 2 machines were made, 0 are left" in recap
+
+
+def test_it_says_first_what_it_is(rehearsed: Rehearsed) -> None:
+    """The beginning says what plays the machines, Fly and the model, and why; credentials change neither."""
+    done, folder = rehearsed
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Machines are played by processes of this computer, as asked for."
+    beginning = "\n".join(lines[:6])
+    assert "although FLY_API_TOKEN is set" in beginning
+    assert "although ANTHROPIC_API_KEY is set" in beginning
+    assert str(folder / "cache" / "rehearsal") in beginning
+
+
+def test_the_work_is_real(rehearsed: Rehearsed) -> None:
+    """Claude Code saw the tests fail and pass; its patch is shown, and holds away from the machine."""
+    done, _ = rehearsed
+    first = done.stdout.partition("━━ The credit runs out")[0]
+    assert "! FAIL: test_last_page_full" in first
+    assert "-    return items // size + 1" in first
+    assert "+    return -(-items // size)" in first
+    proof = first.partition("The pull request's tests, with that patch applied here")[2]
+    assert "Ran 3 tests" in proof
+    assert "OK" in proof
+
+
+def test_a_failure_shows_its_cause_and_keeps_the_work(
+    rehearsed: Rehearsed,
+) -> None:
+    """The failing run has an annotation with the cause, the outputs for it, and what was done until then."""
+    done, _ = rehearsed
+    second = done.stdout.partition("━━ The credit runs out")[2].partition("━━ Recap")[0]
+    annotations = second.partition("Annotations")[2].partition("Outputs")[0]
+    assert "No credit left" in annotations
+    assert "+    return (items - 1) // size + 1" in second
+
+
+def test_nothing_stays(rehearsed: Rehearsed) -> None:
+    """Temporary files and processes are gone, no credential was printed, and the home was left alone."""
+    done, folder = rehearsed
+    assert list((folder / "tmp").iterdir()) == []
+    assert not (folder / "home").exists()
+    assert "sk-ant-" not in done.stdout
+    left = [each for each in processes() if str(folder) in each]
+    assert left == []
+
+
+def processes() -> list[str]:
+    """Command line and environment of each process one may look at."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
+            found.append(b" ".join(parts).replace(b"\0", b" ").decode(errors="replace"))
+    return found
