@@ -1,0 +1,125 @@
+"""From the start of the process to the create request on the wire: our main stage and flaude 0.6.1, in pairs.
+
+Both talk to a server on loopback that answers every question at once and refuses the create, so that what is
+measured is the program and not the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import venv
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+FLAUDE = "flaude==0.6.1"
+CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
+
+OURS = "from flaude_action.cli import main_entry; main_entry()"
+THEIRS = """
+import asyncio, sys, flaude, flaude.fly_client
+flaude.fly_client.FLY_API_BASE = sys.argv[1]
+config = flaude.MachineConfig(prompt="p", claude_code_oauth_token="sk-ant-oat01-bench", image="r.test/i:1")
+asyncio.run(flaude.run_and_destroy("bench", config))
+"""
+
+
+class _Fly(BaseHTTPRequestHandler):
+    """Answers any GET with a started app, refuses any create, and notes when the create came."""
+
+    protocol_version = "HTTP/1.1"
+    created_at: float = 0.0
+
+    def do_GET(self) -> None:
+        app = {"name": "bench", "organization": {"slug": "bench"}, "status": "deployed", "machines": []}
+        self._answer(200, [] if self.path.split("?")[0].endswith("/machines") else app)
+
+    def do_POST(self) -> None:
+        type(self).created_at = time.monotonic()
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self._answer(422, {"error": "refused by the benchmark"})
+
+    def _answer(self, status: int, document: Any) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: the table is the output."""
+
+
+def measure(pairs: int = 15) -> dict[str, float]:
+    """`{ours_s, flaude_s, ratio}`: medians over the pairs; the ratio is the median of the pairs' own."""
+    theirs = _flaude_python()
+    their_environment = {"FLY_API_TOKEN": "fm2_bench"}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Fly)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    found = []
+    with tempfile.TemporaryDirectory() as workspace:
+        (Path(workspace) / "event.json").write_text("{}")
+        for _ in range(pairs + 1):
+            ours_s = _seconds([sys.executable, "-I", "-c", OURS], _our_environment(url, workspace))
+            theirs_s = _seconds([str(theirs), "-I", "-c", THEIRS, f"{url}/v1"], their_environment)
+            found.append((ours_s, theirs_s))
+    server.shutdown()
+    server.server_close()
+    warm = found[1:]  # the first pair writes bytecode and fills the page cache
+    return {
+        "ours_s": statistics.median(ours for ours, _ in warm),
+        "flaude_s": statistics.median(flaude for _, flaude in warm),
+        "ratio": statistics.median(ours / flaude for ours, flaude in warm),
+    }
+
+
+def _seconds(command: list[str], environ: dict[str, str]) -> float:
+    _Fly.created_at = 0.0
+    start = time.monotonic()
+    environ = {"PATH": os.environ["PATH"], **environ}
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if not _Fly.created_at:
+        raise RuntimeError(f"no create request from {command[0]}:\n{done.stdout}\n{done.stderr}")
+    return _Fly.created_at - start
+
+
+def _our_environment(url: str, workspace: str) -> dict[str, str]:
+    inputs = {
+        "prompt": "p",
+        "claude_code_oauth_token": "sk-ant-oat01-bench",
+        "fly_api_token": "fm2_bench",
+        "fly_app": "bench",
+        "image": "registry.test/i:1",
+        "repository": "o/r",
+        "ref": "main",
+    }
+    runner = {
+        "FLY_FLAPS_BASE_URL": url,
+        "FLY_API_BASE_URL": url,
+        "GITHUB_WORKSPACE": workspace,
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_EVENT_NAME": "workflow_dispatch",
+        "GITHUB_EVENT_PATH": f"{workspace}/event.json",
+        "GITHUB_SHA": "0" * 39 + "1",
+    }
+    return runner | {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+
+
+def _flaude_python() -> Path:
+    """A virtual environment of its own, made once; flaude is measured as its users install it."""
+    folder = CACHE / f"bench-{FLAUDE}-{sys.version_info.major}.{sys.version_info.minor}"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", FLAUDE], check=True)
+        (folder / "ready").touch()
+    return python
