@@ -32,7 +32,7 @@ SUMMARY = """### Claude Code on Fly.io: failure
 
 
 def test_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Annotations, outputs in one line each, and the summary as read on the page: folded parts stay folded."""
+    """Annotations, outputs in one line each, and the summary as its reader sees it: folded stays folded."""
     outputs = {"conclusion": "failure", "log_tail": "one\ntwo\nthree", "result": "x" * 200, "signal": ""}
     annotations = [Annotation("error", "No credit left", "Add credit.\n(err_1)")]
     show_ending(Ending(1, outputs, annotations, SUMMARY, tmp_path))
