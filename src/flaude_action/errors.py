@@ -129,11 +129,11 @@ class FlyAPIError(FlaudeError):
         self.path = path
         self.fly_status = fly_status
         self.retry_after = retry_after
-        answer = f"HTTP {status_code}" if status_code else "no answer"
+        answer = f"Fly said HTTP {status_code}" if status_code else "Fly gave no answer"
         where = f"{method} {path}".strip()
         if request_id:
             fields.setdefault("meta", {})["fly_request_id"] = request_id
-        fields.setdefault("details", f"Fly said {answer} to {where}." if where else f"Fly said {answer}.")
+        fields.setdefault("details", f"{answer} to {where}." if where else f"{answer}.")
         fields.setdefault("dev", detail)
         super().__init__(type, **fields)
 
