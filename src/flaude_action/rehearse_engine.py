@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.rehearse_image import (
+    DOCKERFILE,
     IMAGE_NAME,
     SOURCES,
     Unavailable,
     dockerfile_argument,
     ensure_image,
     find_base,
+    npm_registry,
 )
 from flaude_guest.protocol import GUEST_COMMAND, IMAGE_LABEL, PROTOCOL
 
@@ -92,27 +94,35 @@ def _processes(cache: Path, say: Callable[[str], None]) -> Engine:
 
 
 def _claude(cache: Path, say: Callable[[str], None]) -> str:
-    """Claude Code from PATH, else the pinned version from npm, kept in the cache folder."""
+    """Claude Code from PATH, else the pinned version in the cache folder, where it may be installed first."""
     if found := shutil.which("claude"):
         say(f"Claude Code is {found}.")
         return found
-    version = dockerfile_argument("CLAUDE_CODE_VERSION")
-    package = "@anthropic-ai/claude-code-linux-" + {"aarch64": "arm64"}.get(platform.machine(), "x64")
-    folder = cache / f"claude-{version}"
-    program = folder / "node_modules" / package / "claude"
+    # Where npm would put it: what one of us and npm has installed, the other finds.
+    folder = cache / f"claude-{dockerfile_argument('CLAUDE_CODE_VERSION')}"
+    program = folder / "node_modules" / "@anthropic-ai" / "claude-code-linux-x64" / "claude"
     if not program.exists():
-        _npm_install(f"{package}@{version}", folder, say)
+        _install_claude(program, say)
     say(f"Claude Code is {program}.")
     return str(program)
 
 
-def _npm_install(package: str, folder: Path, say: Callable[[str], None]) -> None:
-    npm = shutil.which("npm")
-    if not npm:
-        raise Unavailable("neither `claude` nor `npm` is on PATH")
-    say(f"Installing {package} into {folder} …")
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [npm, "install", "--silent", "--no-save", "--prefix", str(folder), package]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+def _install_claude(program: Path, say: Callable[[str], None]) -> None:
+    if platform.machine() != "x86_64":
+        raise Unavailable("there is no `claude` on PATH, and the pinned one is for x86-64")
+    version = dockerfile_argument("CLAUDE_CODE_VERSION")
+    registry = npm_registry() or dockerfile_argument("NPM_REGISTRY")
+    say(f"Installing Claude Code {version} into {program.parent}, from npm's registry …")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    part = program.with_name("claude.part")
+    installer = [sys.executable, "-I", str(DOCKERFILE.with_name("install_claude.py"))]
+    done = subprocess.run(
+        [*installer, registry, version, dockerfile_argument("CLAUDE_CODE_INTEGRITY"), str(part)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode != 0:
-        raise Unavailable(f"npm could not install {package}:\n{done.stderr.strip()[-1000:]}")
+        part.unlink(missing_ok=True)
+        raise Unavailable(f"Claude Code could not be installed ({done.stderr.strip().splitlines()[-1]})")
+    part.replace(program)

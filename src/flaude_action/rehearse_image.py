@@ -118,7 +118,7 @@ def _pull(client: docker.DockerClient, base: str) -> None:
 
 def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None:
     arguments = {"BASE_IMAGE": base}
-    if registry := _npm_registry():
+    if registry := npm_registry():
         arguments["NPM_REGISTRY"] = registry
     said: list[str] = []
     try:
@@ -140,8 +140,8 @@ def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None
         raise Unavailable(f"the machine image does not build: {error.explanation}") from None
 
 
-def _npm_registry() -> str:
-    """Where this computer's npm installs from, if it has one: the build asks the same registry."""
+def npm_registry() -> str:
+    """Where this computer's npm installs from; empty without npm."""
     if not shutil.which("npm"):
         return ""
     asked = subprocess.run(
