@@ -19,13 +19,13 @@ ACTION, GUEST, LOCALFLY = (SRC / name for name in ("flaude_action", "flaude_gues
 
 # From words to edge: a module imports its own tier and those before it. Every module is in exactly one tier.
 TIERS = {
-    "words": "__init__ catalog errors machine_size untrusted waiting",
+    "words": "__init__ catalog errors machine_size secret untrusted waiting",
     "values": "claude_args event input_values inputs machine_config redaction runner_protocol verdict"
     " workspace_file",
     "parties": "fly fly_errors fly_http fly_models artifacts github report run_report state summary",
-    "stages": "execution guest_link guest_work log_file log_witness logs machine outcome run",
+    "stages": "execution guest_link guest_work log_witness logs machine outcome preflight run step_report",
     "story": "action",
-    "edge": "__main__ cli doctor",
+    "edge": "__main__ cli doctor local",
 }
 TIER_OF = {module: rank for rank, names in enumerate(TIERS.values()) for module in names.split()}
 EDGE = TIER_OF["cli"]

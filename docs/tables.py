@@ -1,0 +1,92 @@
+"""Write docs/inputs.md and docs/failures.md from action.yml and the failure catalog: `make docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flaude_action.catalog import CATALOG
+
+ROOT = Path(__file__).resolve().parents[1]
+TURN = {
+    "no": "nobody: it is final",
+    "runner": "the runner: run it again as it is",
+    "user": "you: change something first",
+    "later": "time: wait",
+}
+
+
+def inputs_page(action: dict[str, Any]) -> str:
+    """The inputs and outputs of action.yml, in its order."""
+    inputs = [
+        (f"`{name}`", _default(entry), _sentence(entry["description"], required=entry.get("required", False)))
+        for name, entry in action["inputs"].items()
+    ]
+    outputs = [(f"`{name}`", _sentence(entry["description"])) for name, entry in action["outputs"].items()]
+    return "\n".join([
+        "# Inputs and outputs",
+        "",
+        "Made from `action.yml` by `make docs`.",
+        "",
+        "## Inputs",
+        "",
+        "Every input is text, and an empty one counts as not given.",
+        "",
+        *_table(("input", "default", "meaning"), inputs),
+        "",
+        "## Outputs",
+        "",
+        "Set in every case, also after a failure and after cancellation; what is not known is empty.",
+        "",
+        *_table(("output", "meaning"), outputs),
+        "",
+    ])  # fmt: skip
+
+
+def failures_page() -> str:
+    """Every failure type: where it happens, whose turn it is, and what to do."""
+    rows = [
+        (f"`{kind.type}`", f"`{kind.phase}`", f"`{kind.retryable}`", kind.message, kind.hint)
+        for kind in CATALOG.values()
+    ]
+    return "\n".join([
+        "# Failures",
+        "",
+        "Made from `flaude_action.catalog` by `make docs`.",
+        "The id is the output `error_type` and never changes its meaning; the phase is `error_phase`.",
+        "`retryable` says whose turn it is:",
+        "",
+        *(f"- `{word}`: {meaning}" for word, meaning in TURN.items()),
+        "",
+        *_table(("`error_type`", "phase", "`retryable`", "what happened", "what to do"), rows),
+        "",
+    ])  # fmt: skip
+
+
+def pages() -> dict[Path, str]:
+    """What the generated pages should say."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    return {
+        ROOT / "docs" / "inputs.md": inputs_page(action),
+        ROOT / "docs" / "failures.md": failures_page(),
+    }
+
+
+def _default(entry: dict[str, Any]) -> str:
+    return f"`{entry['default']}`" if entry.get("default") else ""
+
+
+def _sentence(description: str, *, required: bool = False) -> str:
+    return ("**Required.** " if required else "") + " ".join(description.split())
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+            for row in [header, ("---",) * len(header), *rows]]  # fmt: skip
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text)
