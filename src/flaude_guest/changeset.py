@@ -1,7 +1,8 @@
 """What the work changed: every path that differs from the base commit, as a document and as one binary patch.
 
-Compared is the folder itself, through a fresh index and with the bare repository's settings; the workspace's own
-`.git` (history, configuration, hooks, index) is never consulted. What may be delivered of it is the host's decision.
+Compared is the folder itself, through a fresh index and with the bare repository's settings; the
+workspace's own `.git` (history, configuration, hooks, index) is never consulted. What may be delivered of
+it is the host's decision.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Iterator
 
 from flaude_guest import protocol
-from flaude_guest.git import Answer, Git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flaude_guest.fetch import Fetched
+    from flaude_guest.git import Answer, Git
     from flaude_guest.places import Places
 
-PATCH_MAX_BYTES = 128 * 1024 * 1024
+PATCH_MAX_BYTES = 64 * 1024 * 1024
+"""The largest file the host takes."""
 _STATUS = {"A": "added", "M": "modified", "T": "modified", "D": "deleted"}
 _NONE = "0" * 40
 _SUBMODULE = "160000"
@@ -122,7 +124,7 @@ class _Comparison:
         """`{path, status, mode, sha256, size}` per path, in git's order. A deleted path has its old mode."""
         raw = self._ask(*_DIFF, "-z", "--raw", "--full-index", self._base, "--").out.split(b"\0")
         entries = []
-        for head, path in zip(raw[::2], raw[1::2]):
+        for head, path in zip(raw[::2], raw[1::2]):  # noqa: B905 - `strict` is Python 3.10
             old_mode, mode, _, oid, letter = head.decode("ascii").lstrip(":").split(" ")
             status = _STATUS.get(letter)
             if status is None:
@@ -181,7 +183,7 @@ class _Comparison:
 
 @dataclass
 class _BlobStream:
-    """Reads `git cat-file --batch` as it comes: `<oid> blob <size>\\n<content>\\n`, hashing without keeping."""
+    """Reads `git cat-file --batch` (`<oid> blob <size>`, content, newline), keeping only digests."""
 
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     _header: bytearray = field(default_factory=bytearray)

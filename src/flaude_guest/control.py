@@ -1,7 +1,8 @@
-"""The supervisor's end of the verbs: a unix socket that only root can reach, one JSON exchange per connection.
+"""The supervisor's end of the verbs: a unix socket that only root can reach, one JSON exchange per
+connection.
 
-Verbs change nothing themselves but the record; the journey does the work. The program that brings a verb here is
-`verbs`.
+Verbs change nothing themselves but the record; the journey does the work. The program that brings a verb
+here is `verbs`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from flaude_guest import job as jobs
@@ -23,10 +26,13 @@ if TYPE_CHECKING:
     from flaude_guest.places import Places
     from flaude_guest.record import Record
 
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,6})?")
 REQUEST_MAX_BYTES = 32 * 1024 * 1024
 INTERRUPT_WAIT_S = 2.4
 GOODBYE_S = 2.0
 """How long a connection waits for its client to have read the answer and gone."""
+EXEC_REPORT_S = 0.1
+"""What the platform needs to report an exec's end; if we left sooner it would report it as killed."""
 
 
 class Refused(Exception):
@@ -75,29 +81,24 @@ class Control:
                 connection.sendall(json.dumps(answer).encode("ascii"))
                 connection.shutdown(socket.SHUT_WR)
                 connection.settimeout(GOODBYE_S)
-                connection.recv(1)
+                connection.recv(1)  # nothing: the end, when the client has exited
             except (OSError, ValueError, KeyError, TypeError):
                 return  # a client that broke off or is not ours; the next call starts anew
-            if verb == "release" and answer["code"] == 0:
-                self._record.release()
+        if verb == "release" and answer["code"] == 0:
+            time.sleep(EXEC_REPORT_S)
+            self._record.release()
 
     def answer(self, args: Sequence[str], stdin: str) -> tuple[dict[str, Any], str]:
         """`({code, document}, verb)` for one command line."""
         verb = args[0] if args else ""
         try:
-            if verb not in self._verbs:
-                raise Refused("protocol_mismatch", "The guest does not know this verb.")
-            return {"code": 0, "document": self._verbs[verb](args[1:], stdin)}, verb
+            return {"code": 0, "document": self._verbs.get(verb, _unknown)(args[1:], stdin)}, verb
         except (Refused, jobs.JobRefused) as refused:
             error = {"type": refused.type, "message": str(refused)}
             return {"code": 2, "document": {"protocol": protocol.PROTOCOL, "error": error}}, verb
 
     def _provision(self, _args: Sequence[str], stdin: str) -> dict[str, Any]:
-        try:
-            document = json.loads(stdin)
-        except ValueError:
-            raise Refused("config_invalid", "The job is not JSON.") from None
-        taken = self._record.provision(jobs.read(document, self._record.nonce))
+        taken = self._record.provision(jobs.read(_json(stdin), self._record.nonce))
         return {
             "protocol": protocol.PROTOCOL,
             "nonce": self._record.nonce,
@@ -106,9 +107,9 @@ class Control:
         }
 
     def _status(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
-        options = dict(zip(args[::2], args[1::2]))
+        options = dict(zip(args[::2], args[1::2]))  # noqa: B905 - `strict` is Python 3.10
         wait_s = min(_number(options.get("--wait", "0")), protocol.STATUS_WAIT_S)
-        return self._record.status(_number(options.get("--after", "-1")), wait_s)
+        return self._record.status(int(_number(options.get("--after", "-1"))), wait_s)
 
     def _interrupt(self, _args: Sequence[str], _stdin: str) -> dict[str, Any]:
         self._record.ask_to_stop("cancelled")
@@ -120,7 +121,7 @@ class Control:
     def _collect(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
         if len(args) != 3:
             raise Refused("protocol_mismatch", "collect takes NAME OFFSET LENGTH.")
-        name, offset, length = args[0], _number(args[1]), _number(args[2])
+        name, offset, length = args[0], int(_number(args[1])), int(_number(args[2]))
         known = (self._record.result or {}).get("files", {}).get(name)
         if known is None:
             raise Refused("collect_failed", "There is no such file to collect.")
@@ -140,7 +141,7 @@ class Control:
 
 
 class at_directory:  # noqa: N801 - used like a function: `with at_directory(path) as short:`
-    """A short name for a folder: a unix socket's path may have no more than 107 bytes, a private folder's may."""
+    """A short name for a folder: a unix socket's path may have no more than 107 bytes."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -153,11 +154,21 @@ class at_directory:  # noqa: N801 - used like a function: `with at_directory(pat
         os.close(self._fd)
 
 
-def _number(text: str) -> int:
+def _unknown(_args: Sequence[str], _stdin: str) -> dict[str, Any]:
+    raise Refused("protocol_mismatch", "The guest does not know this verb.")
+
+
+def _json(text: str) -> Any:
     try:
-        return int(text)
+        return json.loads(text)
     except ValueError:
-        raise Refused("protocol_mismatch", "A number was expected.") from None
+        raise Refused("config_invalid", "The job is not JSON.") from None
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise Refused("protocol_mismatch", "A number was expected.")
+    return float(text)
 
 
 def _peer(connection: socket.socket) -> int:

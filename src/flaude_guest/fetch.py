@@ -1,8 +1,8 @@
 """The pinned commit of a repository, fetched by root into a bare repository that only root can write.
 
-The token is in the environment of the one git process that needs it and nowhere else. Failures are told apart by
-what the server said (HTTP status, a refused `want`), which git's exit code 128 does not tell. The agent's checkout
-of what was fetched is in `workspace`.
+The token is in the environment of the one git process that needs it and nowhere else. Failures are told apart
+by what the server said (HTTP status, a refused `want`), which git's exit code 128 does not tell. The agent's
+checkout of what was fetched is in `workspace`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flaude_guest.git import Answer, Git
-
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flaude_guest.git import Answer, Git
     from flaude_guest.job import Repository
 
 DEPTH = 50
@@ -106,7 +105,7 @@ def _resolve(remote: _Remote, repository: Repository) -> tuple[str, str]:
 
 
 class _Remote:
-    """git calls that talk to the server, with the token, with retries, and with the server's answers recorded."""
+    """git calls that talk to the server: with the token, with retries, its answers recorded."""
 
     def __init__(self, git: Git, repository: Repository, bare: Path) -> None:
         self._git = git

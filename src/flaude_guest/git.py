@@ -1,7 +1,7 @@
 """Running git with nobody's configuration but ours.
 
-Neither the machine's, nor the agent's, nor the workspace's settings reach these calls. What is asked of git is
-in `fetch`, `workspace` and `changeset`.
+Neither the machine's, nor the agent's, nor the workspace's settings reach these calls. What is asked of git
+is in `fetch`, `workspace` and `changeset`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Mapping, Sequence
 
-from flaude_guest.processes import Ended, Processes, Sink, Watch
-
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flaude_guest.pipes import Sink
     from flaude_guest.places import Identity, Places
+    from flaude_guest.processes import Ended, Processes, Watch
 
 CAPTURE_MAX_BYTES = 64 * 1024 * 1024
 

@@ -1,7 +1,8 @@
-"""The work of one job: checks, fetch, setup, agent, collect; between the steps nothing of the agent's survives.
+"""The work of one job: checks, fetch, setup, agent, collect; between the steps nothing of the agent's
+survives.
 
-Every way it can go wrong ends in the same place, an `Outcome`. Waiting for the job and holding the result are the
-supervisor's.
+Every way it can go wrong ends in the same place, an `Outcome`. Waiting for the job and holding the result
+are the supervisor's.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _CUT = {"timeout": "run_timeout", "cancelled": "cancelled", "terminated": "machi
 
 
 class Journey:
-    """One job's way. `clock` and `ends_at` are the machine's boot-time clock and the moment all work must end."""
+    """One job's way. `clock` is the machine's boot-time clock, `ends_at` when on it all work must end."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """From the facts of Claude Code's run to its verdict: success, or one failure type of the catalog.
 
-Pure. The verdict rests on codes: the last result event, the codes of the last API error, how the process ended,
-and what we did to it. Whatever is unknown is a failure; text never turns a failure into anything else than a
-better-named failure.
+Pure. The verdict rests on codes: the last result event, the codes of the last API error, how the process
+ended, and what we did to it. Whatever is unknown is a failure; text never turns a failure into anything else
+than a better-named failure.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _api(said: Conversation, error: ApiError) -> Judgement:
 
 
 def _nameless(error: ApiError) -> str:
-    """A request that failed without any code; only the CLI's own words tell a stalled stream from the rest."""
+    """A request that failed without any code; only the CLI's words tell a stalled stream from the rest."""
     return "model_stream_stalled" if "stream idle" in error.text else "agent_error"
 
 

@@ -34,7 +34,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Places:
-    """Absolute paths. `run` holds the socket (0700), `state` what only root may write, `work` the workspaces."""
+    """Absolute paths: `run` holds the socket, `state` what only root may write, `work` the workspaces."""
 
     run: Path
     state: Path
@@ -55,9 +55,10 @@ class Places:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], *, isolated: bool) -> Places:
-        """Read `FLAUDE_RUN_DIR`, `_STATE_DIR`, `_WORK_DIR`, `_HOME`, `_CLAUDE`; relative paths count from the cwd.
+        """Read `FLAUDE_RUN_DIR`, `_STATE_DIR`, `_WORK_DIR`, `_HOME` and `_CLAUDE`.
 
-        Raises LookupError when isolation is asked for but we are not root or there is no user `agent`.
+        Relative paths count from the current folder. Raises LookupError when isolation is asked for but we
+        are not root or there is no user `agent`.
         """
 
         def place(name: str, default: str) -> Path:
@@ -73,11 +74,6 @@ class Places:
             isolated=isolated,
             image_env=image_environment(environ),
         )
-
-
-def run_dir(environ: Mapping[str, str]) -> Path:
-    """Where the control socket lives; the client needs nothing else of this module."""
-    return Path(environ.get("FLAUDE_RUN_DIR") or "/run/flaude").absolute()
 
 
 def image_environment(environ: Mapping[str, str], recorded: Path = IMAGE_ENVIRONMENT) -> dict[str, str]:

@@ -9,27 +9,25 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import selectors
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+
+from flaude_guest.pipes import Pumps, Sink
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flaude_guest.places import Identity
     from flaude_guest.record import Wake
 
-CHUNK_BYTES = 64 * 1024
 TICK_S = 0.2
 TERM_GRACE_S = 5.0
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _KILL_EVERYTHING_OF_MINE = ("/bin/sh", "-c", "kill -s KILL -- -1")
 
-Sink = Callable[[bytes], None]
 Watch = Callable[[], str]
 """Asked several times a second; a non-empty answer is the reason to end the command."""
 
@@ -75,7 +73,7 @@ class Processes:
         """Become a subreaper, give up gaining privileges, and let a child's end wake the journey."""
         libc = ctypes.CDLL(None, use_errno=True)
         for option in (_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS):
-            # Inherited by every child, and needs no code between fork and exec, which threads would make unsafe.
+            # Inherited by children, so no code has to run between fork and exec, which threads forbid.
             if libc.prctl(option, 1, 0, 0, 0) != 0:
                 raise OSError(ctypes.get_errno(), "prctl %d" % option)
         signal.set_wakeup_fd(self._wake.writer, warn_on_full_buffer=False)
@@ -112,7 +110,7 @@ class Processes:
         )
         with process:
             try:
-                pumps = _Pumps(process, stdin, out, err, self._wake)
+                pumps = Pumps(process, stdin, out, err, self._wake)
                 cut, cut_at = self._attend(process, pumps, watch, at_once)
                 pumps.drain()
             except BaseException:
@@ -122,7 +120,7 @@ class Processes:
         return Ended(code if code >= 0 else None, -code if code < 0 else None, cut, cut_at)
 
     def _attend(
-        self, process: subprocess.Popen[bytes], pumps: _Pumps, watch: Watch, at_once: frozenset[str]
+        self, process: subprocess.Popen[bytes], pumps: Pumps, watch: Watch, at_once: frozenset[str]
     ) -> tuple[str, float | None]:
         """Pump until the process is gone; what it left running does not keep us. Returns (cut, cut_at)."""
         cut, cut_at, kill_at = "", None, 0.0
@@ -211,72 +209,6 @@ class Processes:
         return _descendants(os.getpid(), {pid: parent for pid, (parent, _, _) in table.items()})
 
 
-class _Pumps:
-    """The three pipes of one process, none of which may block us."""
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], stdin: bytes, out: Sink, err: Sink | None, wake: Wake
-    ) -> None:
-        self._wake = wake
-        self._select = selectors.DefaultSelector()
-        self._select.register(wake.reader, selectors.EVENT_READ, None)
-        self._sinks: list[tuple[IO[bytes], Sink]] = []
-        for pipe, sink in ((process.stdout, out), (process.stderr, err)):
-            if pipe is not None and sink is not None:
-                os.set_blocking(pipe.fileno(), False)
-                self._select.register(pipe, selectors.EVENT_READ, sink)
-                self._sinks.append((pipe, sink))
-        self._input = memoryview(stdin)
-        self._stdin = process.stdin
-        if self._stdin is not None:
-            os.set_blocking(self._stdin.fileno(), False)
-            self._select.register(self._stdin, selectors.EVENT_WRITE, None)
-
-    def turn(self, timeout_s: float) -> None:
-        """Wait for any pipe, move what can be moved."""
-        for key, _ in self._select.select(timeout_s):
-            if key.fileobj is self._stdin:
-                self._feed()
-            elif key.data is None:
-                self._wake.clear()
-            else:
-                self._read(key.fileobj, key.data)
-
-    def drain(self) -> None:
-        """Take what the ended process had written, without waiting for those who inherited its pipes."""
-        for pipe, sink in self._sinks:
-            while self._read(pipe, sink):
-                continue
-        self._select.close()
-
-    def _read(self, pipe: Any, sink: Sink) -> bool:
-        if pipe.closed:
-            return False
-        try:
-            data = os.read(pipe.fileno(), CHUNK_BYTES)
-        except BlockingIOError:
-            return False
-        if data:
-            sink(data)
-            return True
-        self._select.unregister(pipe)
-        pipe.close()
-        return False
-
-    def _feed(self) -> None:
-        assert self._stdin is not None
-        try:
-            if self._input:
-                self._input = self._input[os.write(self._stdin.fileno(), self._input) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._input = memoryview(b"")
-        if not self._input:
-            self._select.unregister(self._stdin)
-            self._stdin.close()
-
-
 def _as_user(who: Identity | None) -> dict[str, Any]:
     if who is None or who.uid is None:
         return {}
@@ -293,18 +225,17 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 def _process_table() -> dict[int, tuple[int, frozenset[int], str]]:
     """pid -> (parent, its uids, state), without zombies, from /proc/PID/status."""
     table = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
             continue
         try:
-            with open("/proc/%s/status" % name, encoding="utf-8", errors="replace") as status:
-                lines = status.read().splitlines()
+            lines = (folder / "status").read_text("utf-8", "replace").splitlines()
         except (FileNotFoundError, ProcessLookupError):
             continue
         fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
         state = fields.get("State", "?")[0]
         if state not in "ZX":
-            table[int(name)] = (int(fields["PPid"]), frozenset(map(int, fields["Uid"].split())), state)
+            table[int(folder.name)] = (int(fields["PPid"]), frozenset(map(int, fields["Uid"].split())), state)
     return table
 
 

@@ -1,7 +1,7 @@
 """Bytes from a child, cut into lines that can be handled and kept in a file that cannot grow for ever.
 
-Neither holds more than a fixed amount, whatever the child prints. What the lines mean is in `conversation`, how
-they look in the log in `rendering`.
+Neither holds more than a fixed amount, whatever the child prints. What the lines mean is in `conversation`,
+how they look in the log in `rendering`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 EVENT_MAX_BYTES = 8 * 1024 * 1024
 TEXT_LINE_MAX_BYTES = 64 * 1024
-TRANSCRIPT_MAX_BYTES = 64 * 1024 * 1024
+TRANSCRIPT_MAX_BYTES = 64 * 1024 * 1024 - 256
+"""With the closing note at most 64 MiB, the largest file the host takes."""
 
 
 class Lines:
-    """Calls `line(data, lost)` for each line; of a line over `limit` bytes the start is kept, `lost` counts the rest."""
+    """Calls `line(data, lost)` for each line.
+
+    Of a line over `limit` bytes only the start is kept; `lost` counts the rest.
+    """
 
     def __init__(self, line: Callable[[bytes, int], None], limit: int) -> None:
         self._line = line
@@ -56,7 +60,7 @@ class Lines:
 
 
 class Transcript:
-    """The raw stream in a file of root's. When it is full or cannot be written it says so in its last line."""
+    """The raw stream in a file of root's; when that is full its last line says so."""
 
     def __init__(self, path: Path, limit: int = TRANSCRIPT_MAX_BYTES) -> None:
         self._file = open_private(path)

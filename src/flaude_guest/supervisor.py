@@ -1,8 +1,9 @@
 """The machine's main process: `python -m flaude_guest.supervisor [--isolated]`.
 
-It boots the guest, waits to be provisioned, lets `journey` do the work, holds the result until it is released, and
-always ends with the exit line: on failures, on signals, on bugs of its own, and when the machine's time is up. With
-`--isolated` (our image) the work is the user `agent`'s; without, it is done as whoever we are, and the log says so.
+It boots the guest, waits to be provisioned, lets `journey` do the work, holds the result until it is
+released, and always ends with the exit line: on failures, on signals, on bugs of its own, and when the
+machine's time is up. With `--isolated` (our image) the work is the user `agent`'s; without, it is done as
+whoever we are, and the log says so.
 """
 
 from __future__ import annotations

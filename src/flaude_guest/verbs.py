@@ -1,7 +1,7 @@
 """`flaude-guest VERB ...`: brings one verb to the supervisor and prints its answer, one JSON document.
 
-Exit code 0: the document is an answer; 2: it is an error. It imports little, because every exec pays for it; all
-meaning is in `control`.
+Exit code 0: the document is an answer; 2: it is an error. It imports little, because every exec pays for
+it; all meaning is in `control`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from typing import Mapping, Sequence
+from typing import Mapping, NoReturn, Sequence
 
 from flaude_guest import protocol
 
@@ -20,23 +20,24 @@ APPEAR_S = 10.0
 ANSWER_S = 60.0
 
 
-def run() -> None:
-    """Console entry."""
-    sys.exit(main(sys.argv[1:], os.environ))
+def run() -> NoReturn:
+    """Console entry. Only the process's end closes the connection: after `release` the guest waits for it."""
+    code = main(sys.argv[1:], os.environ)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def main(args: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit code; leaves the connection open."""
     stdin = sys.stdin.buffer.read().decode("utf-8", "replace") if args[:1] == ["provision"] else ""
     try:
-        with connect(environ.get("FLAUDE_RUN_DIR") or "/run/flaude", APPEAR_S) as connection:
-            connection.settimeout(ANSWER_S)
-            connection.sendall(json.dumps({"args": list(args), "stdin": stdin}).encode("ascii"))
-            connection.shutdown(socket.SHUT_WR)
-            answer = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
-            # Still connected: after `release` the supervisor waits for us to have printed before it exits.
-            sys.stdout.write(json.dumps(answer["document"]) + "\n")
-            sys.stdout.flush()
-            return int(answer["code"])
+        connection = connect(environ.get("FLAUDE_RUN_DIR") or "/run/flaude", APPEAR_S)
+        connection.settimeout(ANSWER_S)
+        connection.sendall(json.dumps({"args": list(args), "stdin": stdin}).encode("ascii"))
+        connection.shutdown(socket.SHUT_WR)
+        answer = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+        sys.stdout.write(json.dumps(answer["document"]) + "\n")
+        return int(answer["code"])
     except (OSError, ValueError):
         error = {"type": "boot_marker_missing", "message": "The supervisor does not answer."}
         sys.stdout.write(json.dumps({"protocol": protocol.PROTOCOL, "error": error}) + "\n")

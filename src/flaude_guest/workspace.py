@@ -1,7 +1,7 @@
 """The agent's checkouts: made by the agent's own uid from the bare repositories that root fetched.
 
-A checkout borrows the bare repository's objects instead of copying them. What changed in it at the end is told by
-`changeset`, which never looks at the checkout's own `.git`.
+A checkout borrows the bare repository's objects instead of copying them. What changed in it at the end is
+told by `changeset`, which never looks at the checkout's own `.git`.
 """
 
 from __future__ import annotations

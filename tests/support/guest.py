@@ -58,7 +58,7 @@ class Guest:
     def verb(self, *args: str, stdin: Json | None = None) -> tuple[int, Json]:
         """(exit code, document) of one `flaude-guest` call."""
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _PROGRAM % "verbs", *args],
+            [sys.executable, "-I", "-c", _PROGRAM, *args],
             input=json.dumps(stdin).encode() if stdin is not None else b"",
             env=self.environ,
             cwd=self.root,
@@ -108,8 +108,8 @@ class Guest:
         return self.process.wait(within_s)
 
 
-_PROGRAM = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import runpy; " + (
-    "runpy.run_module('flaude_guest.%s', run_name='__main__')"
+_PROGRAM = (
+    f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import flaude_guest.__main__ as m; m.main()"
 )
 
 
@@ -130,7 +130,7 @@ def guest(root: Path, *, claude: str = "true", **environ: str) -> Iterator[Guest
     log = root / "stdout"
     with log.open("wb") as stdout:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _PROGRAM % "supervisor"],
+            [sys.executable, "-I", "-c", _PROGRAM],
             env=env,
             cwd=root,
             stdin=subprocess.DEVNULL,
