@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from flaude_action import OWNER
 from flaude_action.catalog import CATALOG
 
 ROOT = Path(__file__).resolve().parents[1]
+WIDTH = 110
 TURN = {
     "no": "nobody: it is final",
     "runner": "the runner: run it again as it is",
@@ -19,12 +23,8 @@ TURN = {
 
 
 def inputs_page(action: dict[str, Any]) -> str:
-    """The inputs and outputs of action.yml, in its order."""
-    inputs = [
-        (f"`{name}`", _default(entry), _sentence(entry["description"], required=entry.get("required", False)))
-        for name, entry in action["inputs"].items()
-    ]
-    outputs = [(f"`{name}`", _sentence(entry["description"])) for name, entry in action["outputs"].items()]
+    """The inputs as one commented step to copy from, the outputs as a table; both in action.yml's order."""
+    outputs = [(f"`{name}`", _one_line(entry["description"])) for name, entry in action["outputs"].items()]
     return "\n".join([
         "# Inputs and outputs",
         "",
@@ -33,8 +33,13 @@ def inputs_page(action: dict[str, Any]) -> str:
         "## Inputs",
         "",
         "Every input is text, and an empty one counts as not given.",
+        "The values below are the defaults.",
         "",
-        *_table(("input", "default", "meaning"), inputs),
+        "```yaml",
+        f"- uses: {OWNER}/flaude-action@v1",
+        "  with:",
+        *(line for name, entry in action["inputs"].items() for line in _input(name, entry)),
+        "```",
         "",
         "## Outputs",
         "",
@@ -43,6 +48,12 @@ def inputs_page(action: dict[str, Any]) -> str:
         *_table(("output", "meaning"), outputs),
         "",
     ])  # fmt: skip
+
+
+def _input(name: str, entry: dict[str, Any]) -> list[str]:
+    meaning = ("Required. " if entry.get("required") else "") + _one_line(entry["description"])
+    comment = textwrap.wrap(meaning, WIDTH, initial_indent="    # ", subsequent_indent="    # ")
+    return [*comment, f"    {name}: {json.dumps(entry.get('default', ''))}", ""]
 
 
 def failures_page() -> str:
@@ -74,12 +85,8 @@ def pages() -> dict[Path, str]:
     }
 
 
-def _default(entry: dict[str, Any]) -> str:
-    return f"`{entry['default']}`" if entry.get("default") else ""
-
-
-def _sentence(description: str, *, required: bool = False) -> str:
-    return ("**Required.** " if required else "") + " ".join(description.split())
+def _one_line(description: str) -> str:
+    return " ".join(description.split())
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
