@@ -87,7 +87,7 @@ async def rehearse(*, backend: str | None, cache: Path, keep: bool) -> int:
     """Rehearse both endings; 0 if each was the one it must be.
 
     `backend` is `docker`, `process` or None for the best there is. All files are made in `cache`; `keep`
-    leaves the state of the machines there too.
+    leaves the machines' own there too.
     """
     try:
         engine = await choose_engine(backend, cache, say)
@@ -97,7 +97,7 @@ async def rehearse(*, backend: str | None, cache: Path, keep: bool) -> int:
     say(_about_fly(os.environ))
     say(about_the_model(os.environ, engine.backend))
     folder = await asyncio.to_thread(_fresh_folder, cache)
-    say(f"The files of this rehearsal go to {folder}; nothing is installed outside {cache}.")
+    say(f"The files of this rehearsal go to {folder}. {engine.leaves}")
     async with set_stage(engine, folder, keep=keep) as stage:
         played = [await _play(scene, engine, stage, folder / scene.script) for scene in SCENES]
         made, left = await stage.machines_made(), len(await stage.machines())

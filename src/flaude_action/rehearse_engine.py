@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Engine:
-    """`image` is what the step's input says; `programs` is localfly's images file for processes."""
+    """`image` is what the step's input says; `programs` is localfly's images file for processes.
+
+    `leaves` says what stays on this computer, of what was made for the machines.
+    """
 
     backend: BackendName
     image: str
+    leaves: str
     programs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -58,7 +62,8 @@ def _choose(wanted: str | None, cache: Path, say: Callable[[str], None]) -> Engi
         try:
             base = find_base()
             say(f"Machines are played by containers, because a Docker engine answers and has {base}.")
-            return Engine("docker", ensure_image(base, say))
+            image = ensure_image(base, say)
+            return Engine("docker", image, f"The Docker engine keeps the image {image} for the next time.")
         except Unavailable as reason:
             if wanted == "docker":
                 raise
@@ -90,7 +95,7 @@ def _processes(cache: Path, say: Callable[[str], None]) -> Engine:
             "FLAUDE_CLAUDE": claude,
         },
     }
-    return Engine("process", image, {image: program})
+    return Engine("process", image, f"Nothing is installed outside {cache}.", {image: program})
 
 
 def _claude(cache: Path, say: Callable[[str], None]) -> str:

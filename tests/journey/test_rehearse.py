@@ -16,32 +16,42 @@ pytestmark = pytest.mark.claude
 Rehearsed = tuple[subprocess.CompletedProcess[str], Path]
 
 
-@pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
-    """One rehearsal with processes, its Claude Code the tests' own; and its cache folder."""
-    folder = tmp_path_factory.mktemp("rehearsal")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "claude").symlink_to(engines.claude())
+def rehearse(folder: Path, backend: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One rehearsal with its cache, home and temporary folder in `folder`."""
     (folder / "tmp").mkdir()
-    environment = {
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "tmp"),
-        "PYTHONPATH": str(engines.ROOT / "src"),
-        "FLY_API_TOKEN": "FlyV1 never-used",
-        "ANTHROPIC_API_KEY": "sk-ant-never-used",
-    }
-    command = [sys.executable, "-m", "flaude_action", "rehearse", "--backend", "process"]
+    command = [sys.executable, "-m", "flaude_action", "rehearse", "--backend", backend]
     done = subprocess.run(
         [*command, "--cache", str(folder / "cache")],
-        env=environment,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "PYTHONPATH": str(engines.ROOT / "src"),
+            **environment,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     print(done.stdout)  # pytest shows it with a failure
+    return done
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
+    """A rehearsal with processes, its Claude Code the tests' own, beside credentials it must not use."""
+    folder = tmp_path_factory.mktemp("rehearsal")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "claude").symlink_to(engines.claude())
+    done = rehearse(
+        folder,
+        "process",
+        PATH=f"{folder / 'bin'}:{os.environ['PATH']}",
+        FLY_API_TOKEN="FlyV1 never-used",
+        ANTHROPIC_API_KEY="sk-ant-never-used",
+    )
     return done, folder
 
 
@@ -98,6 +108,16 @@ def test_nothing_stays(rehearsed: Rehearsed) -> None:
     assert "sk-ant-" not in done.stdout
     left = [each for each in processes() if str(folder) in each]
     assert left == []
+
+
+@pytest.mark.docker
+def test_with_containers(tmp_path: Path) -> None:
+    """With a Docker engine the machines are containers of the machine image; it ends the same way."""
+    done = rehearse(tmp_path, "docker", FLAUDE_BASE_IMAGE=engines.base_image())
+    assert done.returncode == 0
+    assert done.stdout.startswith("Machines are played by containers, because a Docker engine answers")
+    assert "✓ 2 machines were made, 0 are left" in done.stdout
+    assert '"isolated":true' in done.stdout
 
 
 def processes() -> list[str]:
