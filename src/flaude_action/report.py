@@ -20,7 +20,7 @@ from flaude_action.run_report import rendered
 from flaude_action.runner_protocol import VALUE_BYTES, command, file_entry, shortened
 from flaude_action.state import save_state
 from flaude_action.summary import summary
-from flaude_action.untrusted import MARGIN, cut, margin_lines, visible
+from flaude_action.untrusted import MARGIN, cut, margin_lines, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -111,7 +111,7 @@ class Report:
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
         """Fold what is said inside. Groups do not nest."""
-        self._print(command("group", self.redact(visible(title))))
+        self._print(command("group", self.redact(one_line(title))))
         try:
             yield
         finally:
@@ -139,7 +139,7 @@ class Report:
         if self._told[level] > ANNOTATIONS or not text:
             self.say(f"{level}: {title}: {text}")
             return
-        self._print(command(level, text, file=file, line=line, title=visible(title)))
+        self._print(command(level, text, {"file": file, "line": line, "title": one_line(title)}))
 
     def error(self, error: FlaudeError) -> None:
         """One annotation: what happened, what to do, and the reference that is in the other places too."""

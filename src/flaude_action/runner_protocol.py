@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 _DELIMITER_BYTES = 16
@@ -15,9 +19,9 @@ VALUE_BYTES = 60_000
 """The longest value we write: act reads these files with a scanner that stops at lines of 64 KiB."""
 
 
-def command(name: str, message: str = "", **properties: str | int | None) -> str:
+def command(name: str, message: str = "", properties: Mapping[str, object] | None = None) -> str:
     """`::name key=value,…::message`, escaped as actions/toolkit does; empty properties are left out."""
-    given = {key: str(value) for key, value in properties.items() if value not in (None, "")}
+    given = {key: str(value) for key, value in (properties or {}).items() if value not in (None, "")}
     listed = ",".join(f"{key}={_escape_property(value)}" for key, value in given.items())
     return f"::{name}{' ' if listed else ''}{listed}::{_escape(message)}"
 

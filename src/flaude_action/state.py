@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flaude_action.runner_protocol import file_entry
+from flaude_action.runner_protocol import file_entry, portable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def save_state(environ: Mapping[str, str], values: Mapping[str, str]) -> None:
         state.writelines(file_entry(name, value) for name, value in values.items())
     beside = _file_beside(environ)
     with suppress(OSError):  # the runner's own file has it; only act needs this one
-        _replace(beside, _read(beside) | dict(values))
+        _replace(beside, _read(beside) | {name: portable(value) for name, value in values.items()})
 
 
 def load_state(environ: Mapping[str, str]) -> dict[str, str]:
