@@ -86,12 +86,17 @@ def guest_context() -> bytes:
         for path in sorted(GUEST.rglob("*")):
             if not path.is_file() or "__pycache__" in path.parts:
                 continue
-            entry = tar.gettarinfo(path, str(path.relative_to(SOURCES.parent)))
+            entry = tar.gettarinfo(path, _in_context(path))
             entry.mtime = entry.uid = entry.gid = 0
             entry.uname = entry.gname = ""
             with path.open("rb") as content:
                 tar.addfile(entry, content)
     return archive.getvalue()
+
+
+def _in_context(path: Path) -> str:
+    """Where the Dockerfile looks for a file, also when we are installed and there is no folder `src`."""
+    return f"src/{path.relative_to(SOURCES)}"
 
 
 def _client(timeout_s: int) -> docker.DockerClient:
@@ -125,7 +130,7 @@ def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None
         for event in api.build(
             fileobj=io.BytesIO(context),
             custom_context=True,
-            dockerfile=str(DOCKERFILE.relative_to(SOURCES.parent)),
+            dockerfile=_in_context(DOCKERFILE),
             tag=image,
             buildargs=arguments,
             rm=True,
