@@ -10,8 +10,10 @@ RUN python3 -m venv --without-pip /opt/flaude \
       --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement /tmp/action.lock
 COPY src/flaude_action /tmp/src/flaude_action
 COPY src/flaude_guest/__init__.py src/flaude_guest/protocol.py /tmp/src/flaude_guest/
-# Hash-based bytecode needs no look at the source's time stamp, which COPY would have to preserve.
-RUN cp -R /tmp/src/. "$(/opt/flaude/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+# The verbs for people stay out: they need packages that are not in the action's lock. Hash-based bytecode needs no
+# look at the sources' time stamps, which COPY would have to preserve.
+RUN rm -rf /tmp/src/flaude_action/__main__.py /tmp/src/flaude_action/local.py /tmp/src/flaude_action/rehears* \
+ && cp -R /tmp/src/. "$(/opt/flaude/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
  && /opt/flaude/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/flaude/lib
 
 FROM ${BASE_IMAGE}

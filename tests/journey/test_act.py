@@ -1,0 +1,101 @@
+"""The whole action in a real workflow run: act, Docker, git, Claude Code; only Fly and the model are played."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.act import GIT, Workflow, run_workflow
+from tests.support.fly import localfly
+
+from localfly.githost import serve_githost
+from localfly.messages import serve_messages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.act, pytest.mark.docker]
+
+SUMS = "def total(numbers):\n    return sum(numbers) + 1\n"
+EDIT = {"file_path": "sums.py", "old_string": "sum(numbers) + 1", "new_string": "sum(numbers)"}
+REPAIR: dict[str, Any] = {
+    "turns": [
+        {"text": "I read it.", "tools": [{"name": "Read", "input": {"file_path": "sums.py"}}]},
+        {"tools": [{"name": "Edit", "input": EDIT}]},
+        {"text": "The sum was one too high.\n::error::and this is not a workflow command"},
+    ]
+}
+
+
+def example_repository(root: Path) -> str:
+    """A bare repository `o/sums` below `root`; the SHA of its only commit."""
+    work, bare = root / "work", root / "served" / "o" / "sums.git"
+    work.mkdir(parents=True)
+    (work / "sums.py").write_text(SUMS)
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run(["git", *words], cwd=work, env=GIT, check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", str(work), str(bare)], env=GIT, check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=work, env=GIT, capture_output=True, text=True, check=True
+    )
+    return head.stdout.strip()
+
+
+@pytest.mark.claude
+async def test_a_repair_arrives_in_later_steps(tmp_path: Path, machine_image: str) -> None:
+    """Claude Code repairs a file on a container machine; later steps read the outputs and find the patch."""
+    head = example_repository(tmp_path)
+    async with (
+        localfly(backend="docker") as fly,
+        serve_messages(REPAIR) as model,
+        serve_githost(tmp_path / "served") as githost,
+    ):
+        inputs = {
+            "prompt": "The sum is wrong. Repair it.",
+            "anthropic_api_key": "test-api-key-that-is-masked",
+            "anthropic_base_url": model,
+            "fly_api_token": fly.token,
+            "fly_app": fly.app,
+            "image": machine_image,
+            "repository": f"{githost}/o/sums.git",
+            "ref": head,
+            "timeout": "3m",
+        }
+        environment = {"FLY_FLAPS_BASE_URL": fly.flaps_url, "FLY_API_BASE_URL": fly.api_url}
+        ended: Workflow = await asyncio.to_thread(run_workflow, tmp_path, inputs, environment)
+        left = (await fly.call("GET", "/machines")).json()
+
+    assert ended.exit_code == 0, ended.log
+    assert "The step ended as success." in ended.log
+    outputs = ended.outputs
+    assert (outputs["conclusion"], outputs["exit_code"], outputs["exit_code_source"]) == (
+        "success",
+        "0",
+        "guest_result",
+    )
+    assert outputs["result"].startswith("The sum was one too high.")
+    assert outputs["changed_files"] == '["sums.py"]'
+    assert (
+        "-    return sum(numbers) + 1\n+    return sum(numbers)\n"
+        in (ended.workspace / outputs["patch_file"]).read_text()
+    )
+    assert (outputs["cleanup"], left) == ("destroyed", [])
+    assert "test-api-key-that-is-masked" not in ended.log
+
+
+async def test_a_bad_step_is_red_before_it_costs_anything(tmp_path: Path) -> None:
+    """Every wrong input is told in one run, outputs are set, and Fly hears nothing."""
+    async with localfly() as fly:
+        inputs = {"prompt": "p", "fly_api_token": fly.token, "fly_app": fly.app, "cpus": "3", "timeout": "90"}
+        environment = {"FLY_FLAPS_BASE_URL": fly.flaps_url, "FLY_API_BASE_URL": fly.api_url}
+        ended = await asyncio.to_thread(run_workflow, tmp_path, inputs, environment)
+        asked = await fly.requests(path="/v1/")
+
+    assert ended.exit_code != 0
+    assert "The step ended as failure." in ended.log
+    assert (ended.outputs["error_type"], ended.outputs["error_phase"]) == ("secret_missing", "config")
+    for wrong in ("`anthropic_api_key`", "`cpus`", "`timeout`"):
+        assert wrong in ended.log
+    assert asked == []
