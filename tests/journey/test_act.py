@@ -1,4 +1,4 @@
-"""The whole action in a real workflow run: act, Docker, git, Claude Code; only Fly and the model are played."""
+"""The whole action in a real workflow run: act, Docker, git, Claude Code; Fly and the model are scripted."""
 
 from __future__ import annotations
 

@@ -195,7 +195,18 @@ def _build(name: str, dockerfile: Path, arguments: dict[str, str]) -> str:
     # Every checkout has tags of its own; the layers are shared.
     tag = f"flaude-test-{name}:{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
     build_args = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
-    command = ["docker", "build", "--quiet", "--tag", tag, "--file", str(dockerfile), *build_args, str(ROOT)]
+    command = [
+        "docker",
+        "build",
+        "--quiet",
+        "--force-rm",
+        "--tag",
+        tag,
+        "--file",
+        str(dockerfile),
+        *build_args,
+        str(ROOT),
+    ]
     _run(*command, env={"DOCKER_BUILDKIT": "0"})
     return tag
 
