@@ -1,0 +1,187 @@
+"""What triggered the step, and the commit that follows from it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flaude_action.errors import ConfigError
+from flaude_action.event import PAYLOAD_BYTES, Branch, Checkout, Event, Pull
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD, BASE, MERGE = "a" * 40, "b" * 40, "c" * 40
+PULL = {
+    "number": 7,
+    "head": {"sha": HEAD, "ref": "x; rm -rf", "repo": {"full_name": "fork/repo"}},
+    "base": {"sha": BASE, "repo": {"full_name": "owner/repo"}},
+}
+OWN_PULL = PULL | {"head": {"sha": HEAD, "repo": {"full_name": "owner/repo"}}}
+ORPHAN_PULL = PULL | {"head": {"sha": HEAD, "repo": None}}
+
+
+def event(tmp_path: Path, name: str, payload: Any = None, **more: str) -> Event:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(payload if payload is not None else {}))
+    given = {
+        "GITHUB_EVENT_NAME": name,
+        "GITHUB_EVENT_PATH": str(path),
+        "GITHUB_REPOSITORY": "owner/repo",
+        "GITHUB_SHA": MERGE,
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_RUN_ID": "11",
+        "GITHUB_RUN_ATTEMPT": "2",
+        "GITHUB_JOB": "test",
+        "GITHUB_ACTION": "__flaude",
+    }
+    return Event.from_env(given | more)
+
+
+def at(sha: str, repository: str = "owner/repo", ref: str = "") -> Checkout:
+    return Checkout(repository, f"https://github.com/{repository}.git", sha=sha, ref=ref)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "expected"),
+    [
+        ("pull_request", {"pull_request": OWN_PULL}, at(HEAD)),
+        ("pull_request", {"pull_request": PULL}, at(HEAD, "fork/repo")),
+        ("pull_request_target", {"pull_request": PULL}, at(HEAD, "fork/repo")),
+        ("pull_request_review", {"pull_request": OWN_PULL}, at(HEAD)),
+        ("pull_request_review_comment", {"pull_request": OWN_PULL}, at(HEAD)),
+        ("pull_request", {"pull_request": ORPHAN_PULL}, at(HEAD, ref="refs/pull/7/head")),
+        ("push", {}, at(MERGE, ref="refs/heads/main")),
+        ("schedule", {}, at(MERGE, ref="refs/heads/main")),
+        ("workflow_dispatch", {}, at(MERGE, ref="refs/heads/main")),
+        ("issue_comment", {"issue": {"number": 3}}, at(MERGE, ref="refs/heads/main")),
+        ("issues", {"issue": {"number": 3}}, at(MERGE, ref="refs/heads/main")),
+        (
+            "workflow_run",
+            {"workflow_run": {"head_sha": HEAD, "head_repository": {"full_name": "fork/repo"}}},
+            at(HEAD, "fork/repo"),
+        ),
+    ],
+)
+def test_checkout(tmp_path: Path, name: str, payload: Any, expected: Checkout) -> None:
+    """Each event pins the commit it is about, in the repository where that commit lies."""
+    assert event(tmp_path, name, payload).checkout() == expected
+
+
+def test_a_commented_pull_request_has_to_be_asked_for(tmp_path: Path) -> None:
+    """A comment tells only the number; GitHub's answer gives the commit."""
+    comment = event(tmp_path, "issue_comment", {"issue": {"number": 7, "pull_request": {"url": "x"}}})
+    assert comment.pull_to_ask_for == comment.pull_number == 7
+    with pytest.raises(ConfigError, match="head of the commented pull request"):
+        comment.checkout()
+    assert comment.checkout(Pull.read(PULL)) == at(HEAD, "fork/repo")
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "more"),
+    [
+        ("push", {}, {"GITHUB_SHA": ""}),
+        ("push", {}, {"GITHUB_SHA": "0" * 40}),
+        ("push", {}, {"GITHUB_SHA": "--upload-pack=x"}),
+        ("push", {}, {"GITHUB_REPOSITORY": ""}),
+        ("pull_request", {"pull_request": PULL | {"head": {"sha": "x"}}}, {}),
+        (
+            "pull_request",
+            {"pull_request": PULL | {"head": {"sha": HEAD, "repo": {"full_name": "https://evil/a/b"}}}},
+            {},
+        ),
+        ("workflow_run", {"workflow_run": None}, {}),
+        ("workflow_run", {"workflow_run": {"head_sha": HEAD, "head_repository": None}}, {}),
+    ],
+)
+def test_unsupported(tmp_path: Path, name: str, payload: Any, more: dict[str, str]) -> None:
+    """An event without a commit, or with something else in its place, is refused and named."""
+    with pytest.raises(ConfigError) as refused:
+        event(tmp_path, name, payload, **more).checkout()
+    assert refused.value.type == "event_unsupported"
+    assert f"`{name}`" in refused.value.details
+
+
+def test_a_strange_ref_is_left_out(tmp_path: Path) -> None:
+    """The commit counts; a ref that git would misunderstand is not handed on."""
+    assert event(tmp_path, "push", GITHUB_REF="--upload-pack=x").checkout() == at(MERGE)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [[], None, 1, {"pull_request": []}, {"pull_request": {"number": "7"}}, {"issue": 1}, {"action": {}}],
+)
+def test_payloads_of_other_shapes_are_tolerated(tmp_path: Path, payload: Any) -> None:
+    """A payload that is not what was expected counts as empty."""
+    strange = event(tmp_path, "push", payload)
+    assert (strange.pull, strange.pull_number, strange.action, strange.is_fork) == (None, None, "", False)
+    assert strange.checkout().sha == MERGE
+
+
+def test_an_absent_or_oversized_payload_is_empty(tmp_path: Path) -> None:
+    """Neither breaks the step, nor fills its memory."""
+    assert Event.from_env({}).payload == {}
+    (tmp_path / "e").write_bytes(b"{" + b" " * PAYLOAD_BYTES + b"}")
+    assert Event.from_env({"GITHUB_EVENT_PATH": str(tmp_path / "e")}).payload == {}
+    (tmp_path / "e").write_text("[" * 100_000)
+    assert Event.from_env({"GITHUB_EVENT_PATH": str(tmp_path / "e")}).payload == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "is_fork"),
+    [
+        ("pull_request", {"pull_request": PULL}, True),
+        ("pull_request", {"pull_request": OWN_PULL}, False),
+        ("pull_request", {"pull_request": ORPHAN_PULL}, True),
+        ("workflow_run", {"workflow_run": {"head_repository": {"full_name": "owner/repo"}}}, False),
+        ("workflow_run", {"workflow_run": {"head_repository": None}}, True),
+        ("push", {}, False),
+    ],
+)
+def test_is_fork(tmp_path: Path, name: str, payload: Any, is_fork: bool) -> None:
+    """What comes from another repository, or from one that is gone, is a fork's."""
+    assert event(tmp_path, name, payload).is_fork is is_fork
+
+
+def test_addresses_come_from_the_runner(tmp_path: Path) -> None:
+    """A GitHub Enterprise server's addresses are used, and one that is none is refused."""
+    there = event(
+        tmp_path,
+        "push",
+        GITHUB_SERVER_URL="https://ghe.example/",
+        GITHUB_API_URL="https://ghe.example/api/v3",
+    )
+    assert there.checkout().clone_url == "https://ghe.example/owner/repo.git"
+    assert there.api_url == "https://ghe.example/api/v3"
+    assert there.run_url == "https://ghe.example/owner/repo/actions/runs/11"
+    with pytest.raises(ConfigError, match="GITHUB_SERVER_URL"):
+        event(tmp_path, "push", GITHUB_SERVER_URL="file:///etc")
+    with pytest.raises(ConfigError, match="GITHUB_REPOSITORY"):
+        event(tmp_path, "push", GITHUB_REPOSITORY="../x")
+
+
+def test_named_checkout(tmp_path: Path) -> None:
+    """The inputs name another repository, another ref, or both; a whole SHA is a pin."""
+    here = event(tmp_path, "push")
+    assert here.named_checkout("a/b", None) == at("", "a/b")
+    assert here.named_checkout(None, "v1") == at("", ref="v1")
+    assert here.named_checkout("a/b", HEAD) == at(HEAD, "a/b")
+    url = "https://git.example/a/b.git"
+    assert here.named_checkout(url, "main") == Checkout(url, url, ref="main")
+    with pytest.raises(ConfigError):
+        Event.from_env({}).named_checkout(None, "main")
+
+
+def test_identity(tmp_path: Path) -> None:
+    """A step is told from every other one, also of the same matrix and of another attempt."""
+    here = event(tmp_path, "push")
+    assert here.identity("4") == ("owner/repo", "11", "2", "test", "__flaude", "4")
+    assert Event.from_env({}).run_attempt == "1"
+
+
+def test_pull_reads_what_the_api_answers() -> None:
+    """The API's pull request and the payload's are read alike; anything else is none."""
+    assert Pull.read(PULL) == Pull(7, Branch(HEAD, "fork/repo"), Branch(BASE, "owner/repo"))
+    assert Pull.read({"message": "Not Found"}) is None

@@ -1,0 +1,324 @@
+"""Inputs from the runner's environment: what is read, and what is said of everything that is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.engines import ROOT
+
+from flaude_action import DEFAULT_IMAGE
+from flaude_action.errors import ConfigError
+from flaude_action.inputs import Inputs, WorkspaceText, given_secrets, looks_secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FLY, KEY, JOB_TOKEN = "FlyV1 fm2_lJPECAAAAAAAAAAA", "sk-ant-api03-0123456789", "ghs_0123456789abcdef"
+GOOD = {
+    "INPUT_PROMPT": "Fix the tests",
+    "INPUT_ANTHROPIC_API_KEY": KEY,
+    "INPUT_FLY_API_TOKEN": FLY,
+    "INPUT_FLY_APP": "flaude-runs",
+    "INPUT_GITHUB_TOKEN": JOB_TOKEN,
+}
+
+
+def env(workspace: Path | None = None, **inputs: str) -> dict[str, str]:
+    """A runner's environment with everything that is needed, and these inputs."""
+    given = GOOD | {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+    return given | ({"GITHUB_WORKSPACE": str(workspace)} if workspace else {})
+
+
+def read(workspace: Path | None = None, **inputs: str) -> Inputs:
+    return Inputs.from_env(env(workspace, **inputs))
+
+
+def problems(workspace: Path | None = None, **inputs: str) -> list[ConfigError]:
+    with pytest.raises(ConfigError) as refused:
+        read(workspace, **inputs)
+    return refused.value.problems
+
+
+def problem(name: str, value: str, **more: str) -> ConfigError:
+    """The only problem there is when this input has this value."""
+    found = problems(**{name: value}, **more)
+    assert [each.meta["input"] for each in found] == [name]
+    assert found[0].message.startswith(f"Input `{name}`: ")
+    assert found[0].hint
+    return found[0]
+
+
+def test_defaults() -> None:
+    """With only what is needed, everything else has action.yml's defaults."""
+    inputs = read()
+    assert inputs.task == "Fix the tests"
+    assert (inputs.cpu_kind, inputs.cpus, inputs.memory_mb) == ("shared", 2, 4096)
+    assert (inputs.timeout, inputs.idle_timeout) == (1800, 600)
+    assert inputs.image == DEFAULT_IMAGE
+    assert inputs.raise_on_failure
+    assert not inputs.show_full_output
+
+
+def test_every_value_is_read() -> None:
+    """Each notation gives its value; white space around a value does not count."""
+    inputs = read(
+        regions="fra, ams\niad",
+        cpu_kind=" performance ",
+        cpus="4",
+        memory_mb="16384",
+        image="registry.fly.io/app:tag@sha256:" + "a" * 64,
+        repository="owner/na.me",
+        ref="refs/heads/fix/it",
+        extra_repositories="a/b\n\n c/d@v1.2 ",
+        model="claude-opus-4-5[1m]",
+        max_turns="7",
+        max_budget_usd="2.50",
+        claude_args="--fallback-model 'a b' # why\n--effort high",
+        settings='{"a": 1}',
+        allowed_tools="Edit, Bash(git log:*, git diff:*)\nRead",
+        env="VERSION: 1.10\nON: yes\nEMPTY:\n",
+        timeout="2h",
+        idle_timeout="90s",
+        raise_on_failure="False",
+        show_full_output="TRUE",
+        matrix_index="3",
+        anthropic_base_url="http://127.0.0.1:8000/v1/",
+    )
+    assert inputs.regions == ("fra", "ams", "iad")
+    assert (inputs.cpu_kind, inputs.cpus, inputs.memory_mb) == ("performance", 4, 16384)
+    assert inputs.extra_repositories == (("a/b", ""), ("c/d", "v1.2"))
+    assert (inputs.max_turns, inputs.max_budget_usd) == (7, 2.5)
+    assert inputs.claude_args == ("--fallback-model", "a b", "--effort", "high")
+    assert inputs.allowed_tools == ("Edit", "Bash(git log:*, git diff:*)", "Read")
+    assert inputs.env == {"VERSION": "1.10", "ON": "yes", "EMPTY": ""}
+    assert (inputs.timeout, inputs.idle_timeout) == (7200, 90)
+    assert (inputs.raise_on_failure, inputs.show_full_output) == (False, True)
+    assert inputs.anthropic_base_url == "http://127.0.0.1:8000/v1"
+    assert (inputs.model, inputs.matrix_index) == ("claude-opus-4-5[1m]", "3")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("timeout", "30", "Write 90s, 45m or 2h."),
+        ("timeout", "1.5h", "90s"),
+        ("timeout", "25h", "2h"),
+        ("idle_timeout", "0s", "90s"),
+        ("cpus", "3", "1, 2, 4, 8"),
+        ("cpus", "two", "1"),
+        ("memory_mb", "4000", "Write 3840 or 4096."),
+        ("memory_mb", "8192", "Write 4096."),
+        ("cpu_kind", "gpu", "`shared` or `performance`"),
+        ("regions", "fra londn", "Fly has: ams"),
+        ("regions", "London", "Did you mean lhr?"),
+        ("regions", "fro", "Did you mean fra"),
+        ("fly_app", "My App", "lower-case"),
+        ("fly_app", "-x", "lower-case"),
+        ("image", "docker://a/b", "without a scheme"),
+        ("image", "a b", "host/name:tag"),
+        ("repository", "owner", "owner/name"),
+        ("repository", "owner/..", "owner/name"),
+        ("repository", "git@github.com:a/b", "owner/name"),
+        ("repository", "https://github.com", "https://host/owner/name.git"),
+        ("ref", "-oProxyCommand=x", "a branch"),
+        ("ref", "a..b", "a branch"),
+        ("ref", "a b", "a branch"),
+        ("ref", "a.lock", "a branch"),
+        ("ref", "x" * 256, "a branch"),
+        ("extra_repositories", "a/b@", "owner/name@ref"),
+        ("extra_repositories", "a/b@-x", "a branch"),
+        ("extra_repositories", "https://x/a/b", "owner/name@ref"),
+        ("model", "--help", "alias"),
+        ("max_turns", "0", "1"),
+        ("max_turns", "-1", "1"),
+        ("max_budget_usd", "$5", "2.50"),
+        ("max_budget_usd", "0", "2.50"),
+        ("claude_args", "--x 'open", "Close every quote."),
+        ("allowed_tools", "Bash(git", "Edit, Bash(git log:*)"),
+        ("allowed_tools", "Bash)", "Edit, Bash(git log:*)"),
+        ("allowed_tools", "--danger", "Edit, Bash(git log:*)"),
+        ("settings", '{"a": }', "JSON"),
+        ("json_schema", "{" + '"a":{' * 100_000, "JSON"),
+        ("raise_on_failure", "yes", "`true` or `false`"),
+        ("env", "a: [b", "NAME: value"),
+        ("env", "- a", "NAME: value"),
+        ("env", "A: {b: c}", "plain text"),
+        ("env", "1A: b", "letters"),
+        ("env", "Path: b", "another name"),
+        ("env", "LD_PRELOAD: b", "another name"),
+        ("env", "ANTHROPIC_API_KEY: b", "another name"),
+        ("env", "FLAUDE_NONCE: b", "another name"),
+        ("env", "A: " + "b" * 70_000, "files"),
+        ("anthropic_base_url", "ftp://x", "https://host/path"),
+        ("anthropic_base_url", "https://user:pass@x", "without user"),
+        ("anthropic_base_url", "https://x:port", "https://host/path"),
+        ("github_token", "a\nb", "one line"),
+        ("fly_api_token", "${{ secrets.FLY }}", "secrets.NAME"),
+        ("anthropic_api_key", "sk-ant-oat01-abc", "claude_code_oauth_token"),
+    ],
+)
+def test_wrong_values_are_told(name: str, value: str, hint: str) -> None:
+    """A wrong value is one problem, named, with what to type instead."""
+    found = problem(name, value)
+    assert found.type == "config_invalid"
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("cpu_kind", "cpus", "memory_mb"),
+    [("shared", 1, 256), ("shared", 8, 16384), ("performance", 1, 2048), ("performance", 16, 131072)],
+)
+def test_the_ends_of_fly_s_sizes_are_allowed(cpu_kind: str, cpus: int, memory_mb: int) -> None:
+    """The smallest and the largest machine of each kind pass."""
+    inputs = read(cpu_kind=cpu_kind, cpus=str(cpus), memory_mb=str(memory_mb))
+    assert (inputs.cpus, inputs.memory_mb) == (cpus, memory_mb)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """All problems are found in one pass, in action.yml's order, none about a value that was not read."""
+    with pytest.raises(ConfigError) as refused:
+        Inputs.from_env(
+            {"INPUT_TIMEOUT": "30", "INPUT_CPUS": "x", "INPUT_ENV": "]", "INPUT_MEMORY_MB": "1000"}
+        )
+    found = [(each.meta["input"], each.type) for each in refused.value.problems]
+    assert found == [
+        ("prompt", "prompt_missing"),
+        ("anthropic_api_key", "secret_missing"),
+        ("fly_api_token", "secret_missing"),
+        ("fly_app", "config_invalid"),
+        ("cpus", "config_invalid"),
+        ("env", "config_invalid"),
+        ("timeout", "config_invalid"),
+    ]
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n "])
+def test_a_prompt_is_needed(prompt: str) -> None:
+    """An empty prompt is no prompt."""
+    assert problem("prompt", prompt).type == "prompt_missing"
+
+
+def test_values_in_messages_are_harmless() -> None:
+    """What an input holds is cut, loses its line ends and control characters, and cannot leave its quotes."""
+    text = problem("model", "x`\r\n::error::\x1b[31m" + "y" * 500).message
+    assert "\n" not in text
+    assert "\r" not in text
+    assert "\x1b" not in text
+    assert text.count("`") == 4
+    assert len(text) < 150
+
+
+@pytest.mark.parametrize("name", ["anthropic_api_key", "fly_api_token", "clone_token", "github_token"])
+def test_secrets_are_in_no_message(name: str) -> None:
+    """A refused token is not shown, and no field shows an accepted one."""
+    (found,) = problems(**{name: "hunter2-é-hunter2"})
+    assert "hunter2" not in f"{found} {found.hint} {found.as_json(debug=True)}"
+    inputs = read(clone_token="github_pat_0123456789")
+    assert not any(secret in f"{inputs!r} {inputs}" for secret in inputs.secrets())
+
+
+def test_secrets_are_listed_for_masking() -> None:
+    """All credentials are masked, and of `env` what looks like one; before the checks, what came."""
+    inputs = read(env="A_TOKEN: abcd\nNAME: production\nDSN: x1\nX: a8f-19b-77c\nURL: https://a.example/b")
+    assert set(inputs.secrets()) == {KEY, FLY, JOB_TOKEN, "abcd", "a8f-19b-77c"}
+    assert given_secrets(env(timeout="x")) == [KEY, JOB_TOKEN, FLY]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "masked"),
+    [("API_KEY", "abcd", True), ("API_KEY", "abc", False), ("X", "1234567890", False),
+     ("X", "ab12cd34", True), ("X", "Some words here.", False), ("X", "2026-11-21", False),
+     ("X", "p4ss", False)],
+)  # fmt: skip
+def test_looks_secret(name: str, value: str, masked: bool) -> None:
+    """A value is masked by its name, or by looking like neither words nor a number."""
+    assert looks_secret(name, value) is masked
+
+
+def test_prompt_file_is_read(tmp_path: Path) -> None:
+    """The prompt may come from a file of the workspace."""
+    (tmp_path / "task.md").write_text("Do it\n")
+    inputs = read(tmp_path, prompt="", prompt_file="task.md")
+    assert inputs.prompt_file == WorkspaceText("task.md", "Do it\n")
+    assert inputs.task == "Do it\n"
+
+
+def test_one_prompt_only(tmp_path: Path) -> None:
+    """`prompt` and `prompt_file` together are refused; an empty file is no prompt."""
+    (tmp_path / "task.md").write_text("\n")
+    assert [each.type for each in problems(tmp_path, prompt_file="task.md")] == ["config_invalid"]
+    assert [each.type for each in problems(tmp_path, prompt="", prompt_file="task.md")] == ["prompt_missing"]
+
+
+def test_a_missing_file_is_one_problem(tmp_path: Path) -> None:
+    """A file that cannot be read is not told as a missing prompt as well."""
+    (found,) = problems(tmp_path, prompt="", prompt_file="no.md")
+    assert found.message == "Input `prompt_file`: `no.md` does not exist in the workspace."
+
+
+@pytest.mark.parametrize("name", ["settings", "json_schema"])
+def test_json_may_be_a_file(tmp_path: Path, name: str) -> None:
+    """JSON is given as text or as a file's name; either way the field holds JSON text."""
+    (tmp_path / "x.json").write_text('{"type": "object"}')
+    (tmp_path / "bad.json").write_text("[1]")
+    assert getattr(read(tmp_path, **{name: "x.json"}), name) == '{"type": "object"}'
+    (found,) = problems(tmp_path, **{name: "bad.json"})
+    assert "not an object" in found.message
+
+
+@pytest.mark.parametrize(
+    "args", ["-p x", "--output-format=json", "--resume", "-c", "--session-id y", "--model=a -- b", "-pr",
+             "task", "--json-schema {}", "-w", "--bg"],
+)  # fmt: skip
+def test_flags_of_ours_are_refused(args: str) -> None:
+    """Flags that decide how the run is started, read and named are not the workflow's."""
+    assert problem("claude_args", args).type == "config_invalid"
+
+
+def test_a_flag_is_not_given_twice() -> None:
+    """A flag that is an input too may stand in `claude_args`, but not in both."""
+    assert read(claude_args="--model opus").claude_args == ("--model", "opus")
+    assert "input `model`" in problem("claude_args", "--model opus", model="sonnet").message
+
+
+def test_one_model_credential() -> None:
+    """Two credentials for the model are refused, because nobody knows which would be billed."""
+    assert problem("claude_code_oauth_token", "sk-ant-oat01-abcdef").type == "config_invalid"
+    assert read(anthropic_api_key="", claude_code_oauth_token="sk-ant-oat01-abcdef").anthropic_api_key is None
+
+
+def test_the_job_s_token_never_goes_to_a_machine() -> None:
+    """It is refused as `clone_token`, and in every text that reaches the agent."""
+    assert "never goes to a machine" in problem("clone_token", JOB_TOKEN).message
+    for name in ("setup", "prompt", "append_system_prompt", "claude_args"):
+        found = problem(name, f"--x curl {JOB_TOKEN}")
+        assert "`github_token`" in found.message
+        assert JOB_TOKEN not in str(found)
+    assert "`fly_api_token`" in problem("env", f"A: {FLY}").message
+
+
+def test_act_s_post_has_no_defaults() -> None:
+    """Inputs that do not arrive at all have their defaults."""
+    assert Inputs.from_env(GOOD) == Inputs.from_env(GOOD | {"INPUT_TIMEOUT": "30m", "INPUT_CPUS": ""})
+
+
+@pytest.mark.parametrize("value", ["", "${{ strategy.job-index }}", "abc"])
+def test_an_unknown_job_index_is_zero(value: str) -> None:
+    """Where a runner does not fill in the hidden input, the job counts as the first."""
+    assert read(matrix_index=value).matrix_index == "0"
+
+
+def test_a_missing_prompt_costs_no_imports() -> None:
+    """Telling that the prompt is missing needs neither YAML nor Docker nor HTTP nor pydantic."""
+    code = (
+        "import sys\nfrom flaude_action.inputs import Inputs\n"
+        "try: Inputs.from_env({})\nexcept Exception as error: print(error.type)\n"
+        "print(sorted({'yaml', 'docker', 'httpx', 'pydantic', 'asyncio'} & sys.modules.keys()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True
+    )
+    assert run.stdout == "prompt_missing\n[]\n"
