@@ -278,6 +278,7 @@ class Flyd:
         machine.destroyed_at = time.time()
         machine.enter("destroyed")
         self._runs.pop(machine.id, None)
+        self.logs.of(machine.id).close()
         self.store.remove_root(machine)
         self.changed(machine)
 
