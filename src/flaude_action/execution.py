@@ -104,15 +104,16 @@ class Execution:
             if self._recognise(life, foreign=foreign):
                 await self._live(life, launch, deadline)
             evidence = await self._evidence(life)
-            told = self._tell(judge(evidence))
+            verdict = judge(evidence)
+            told = self._tell(verdict)
             with self._timed("destroy"):
                 await machine.__aexit__()
             with self._timed("logs"):
                 await self._drain(life, logs)
             evidence = self._with_log(life, evidence)
-            verdict = judge(evidence)
-            if not told:
-                self._tell(verdict)
+            if not told:  # else the log of our own destroy would be heard as evidence
+                verdict = judge(evidence)
+                self._watch.judged(verdict)
             return self._outcome(life, evidence, verdict)
         finally:
             await machine.__aexit__()
@@ -140,7 +141,7 @@ class Execution:
             cancelled.cancel()
 
     def _tell(self, verdict: Verdict) -> bool:
-        """Pass the verdict on as soon as something carries it; the log's word may still have to come."""
+        """Pass the verdict on when something carries it already; else the log's word has still to come."""
         carried = verdict.source != "none" or verdict.type not in ("outcome_unknown", "machine_lost")
         if carried:
             self._watch.judged(verdict)

@@ -38,7 +38,9 @@ def save_state(environ: Mapping[str, str], values: Mapping[str, str]) -> None:
 def load_state(environ: Mapping[str, str]) -> dict[str, str]:
     """Everything saved by main in this step: the runner's word first, then the file's."""
     told = {
-        name.removeprefix("STATE_"): value for name, value in environ.items() if name.startswith("STATE_")
+        name.removeprefix("STATE_"): value
+        for name, value in environ.items()
+        if name.startswith("STATE_") and value
     }
     return (_read(_file_beside(environ)) if environ.get("GITHUB_STATE") else {}) | told
 

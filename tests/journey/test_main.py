@@ -1,0 +1,252 @@
+"""The main job through the real `main` verb: the endings a user meets, and what is never left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, bash, script, stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.claude
+
+NO_CREDIT = {
+    "error": {
+        "status": 400,
+        "body": {
+            "type": "error",
+            "error": {"type": "invalid_request_error", "message": "Your credit balance is too low"},
+        },
+    }
+}
+SLOW = script(bash("echo half > half.txt; sleep 30"), "Too late.")
+ALWAYS_SET = {
+    "conclusion",
+    "exit_code",
+    "exit_code_source",
+    "error_type",
+    "machine_id",
+    "log_file",
+    "cleanup",
+}
+
+
+async def test_work_is_done_and_told(tmp_path: Path) -> None:
+    """A run that works: the file is changed, the outputs tell, the files are there, the machine is gone."""
+    async with stage(tmp_path) as here:
+        ended = await here.step()
+        left = await here.machines_left()
+    assert ended.exit_code == 0
+    told = ended.outputs
+    assert told["conclusion"] == "success"
+    assert (told["exit_code"], told["exit_code_source"]) == ("0", "guest_result")
+    assert told["result"] == "Done: the answer is written."
+    assert told["num_turns"] == "2"
+    assert float(told["cost_usd"]) > 0
+    assert json.loads(told["changed_files"]) == ["answer.txt"]
+    assert "+fixed" in (ended.workspace / told["patch_file"]).read_text()
+    assert "Done: the answer is written." in (ended.workspace / told["log_file"]).read_text()
+    assert told["session_id"] in (ended.workspace / told["execution_file"]).read_text()
+    assert json.loads((ended.workspace / told["report_file"]).read_text())["conclusion"] == "success"
+    assert told["log_complete"] == "true"
+    assert told["cleanup"] == "destroyed"
+    assert ended.annotations == []
+    assert "success" in ended.summary
+    assert left == []
+
+
+async def test_failure_is_named_and_placed(tmp_path: Path) -> None:
+    """A run that fails: one error annotation with the cause, exit 1, the same outputs, the work kept."""
+    turns = script(
+        bash("echo half > half.txt"),
+        NO_CREDIT,
+    )
+    async with stage(tmp_path, turns) as here:
+        ended = await here.step()
+    assert ended.exit_code == 1
+    assert ended.outputs["conclusion"] == "failure"
+    assert ended.outputs["error_type"] == "model_billing"
+    assert ended.outputs["retryable"] == "user"
+    assert json.loads(ended.outputs["changed_files"]) == ["half.txt"]
+    [error] = ended.of_level("error")
+    assert "No credit left" in error
+    assert ended.outputs["error_ref"] in error
+    assert ended.outputs.keys() >= ALWAYS_SET
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("trouble", ["refused", "lost"])
+async def test_verdict_does_not_need_the_log(tmp_path: Path, trouble: str, fails: bool) -> None:
+    """A token that may not read logs, or logs that are all lost, change nothing but add a warning."""
+    turns = script(NO_CREDIT) if fails else FIX
+    async with stage(tmp_path, turns, logs_readable=trouble != "refused") as here:
+        if trouble == "lost":
+            nothing = {"data": [], "meta": {}}
+            await here.fly.fault(r"/logs\b", times=1000, action="respond", status=200, body=nothing)
+        ended = await here.step()
+    expected = ("failure", "model_billing", "guest_result") if fails else ("success", "", "guest_result")
+    assert tuple(ended.outputs[name] for name in ("conclusion", "error_type", "exit_code_source")) == expected
+    assert ended.outputs["log_complete"] == "false"
+    assert [text for text in ended.of_level("warning") if "log_stream_lost" in text]
+    assert ended.seconds < 40
+
+
+async def test_secrets_go_where_they_must_and_nowhere_else(tmp_path: Path) -> None:
+    """Only provision's stdin holds secrets, github_token is in no request, no file and no log has any."""
+    turns = script(bash("env; cat /proc/self/environ | tr '\\0' '\\n'"), "I saw nothing.")
+    async with stage(tmp_path, turns) as here:
+        ended = await here.step(env="DEPLOY_KEY: hunter2hunter2", show_full_output="true")
+        requests = await here.fly.requests()
+    holding = [each for each in requests if CREDENTIAL in each["body"] or "hunter2hunter2" in each["body"]]
+    assert [json.loads(each["body"])["command"] for each in holding] == [["flaude-guest", "provision"]]
+    assert not [each for each in requests if GITHUB_TOKEN in json.dumps(each)]
+    tokens = [each for each in requests if here.fly.token in json.dumps({**each, "headers": {}})]
+    assert tokens == []
+    shown = "\n".join(line for line in ended.log.splitlines() if not line.startswith("::add-mask::"))
+    written = [path.read_text() for path in (ended.workspace / ".flaude").rglob("*") if path.is_file()]
+    for place in (shown, ended.summary, json.dumps(ended.outputs), *written):
+        for secret in (CREDENTIAL, GITHUB_TOKEN, here.fly.token, "hunter2hunter2"):
+            assert secret not in place
+
+
+async def test_unsupervised_death_is_seen(tmp_path: Path) -> None:
+    """A machine killed in the middle of the work is a failure with its own name, and soon."""
+    async with stage(tmp_path, SLOW) as here:
+        running = await here.start()
+        await running.until("guest: agent")
+        [machine] = await here.machines_left()
+        await here.fly.kill(machine)
+        ended = await running.ended()
+    assert ended.exit_code == 1
+    assert ended.outputs["error_type"] in ("killed_by_signal", "machine_oom")
+    assert ended.outputs["exit_code_source"] == "api_event"
+    assert ended.outputs["signal"] == "9"
+    assert ended.seconds < 30
+
+
+async def test_vanished_machine_is_lost(tmp_path: Path) -> None:
+    """A machine whose record is gone without a word is a failure, never a success."""
+    async with stage(tmp_path, SLOW) as here:
+        running = await here.start()
+        await running.until("guest: agent")
+        [machine] = await here.machines_left()
+        await here.fly.vanish(machine)
+        ended = await running.ended()
+    assert ended.outputs["conclusion"] == "failure"
+    assert ended.outputs["error_type"] == "machine_lost"
+    assert ended.outputs["cleanup"] == "already_gone"
+
+
+async def test_cancel_saves_the_work_and_leaves_nothing(tmp_path: Path) -> None:
+    """SIGINT: the work so far is fetched, the machine destroyed, the step says cancelled."""
+    async with stage(tmp_path, SLOW) as here:
+        running = await here.start()
+        await running.until("> Bash")
+        running.signal(signal.SIGINT)
+        before = running.process.returncode
+        ended = await running.ended()
+        left = await here.machines_left()
+        said = await running.post()
+    assert before is None
+    assert ended.exit_code == 130
+    assert ended.outputs["conclusion"] == "cancelled"
+    assert ended.outputs["error_type"] == "cancelled"
+    assert json.loads(ended.outputs["changed_files"]) == ["half.txt"]
+    assert ended.outputs["cleanup"] == "destroyed"
+    assert left == []
+    assert said == ""
+
+
+async def test_term_destroys_at_once(tmp_path: Path) -> None:
+    """SIGTERM: no work is saved, the machine is destroyed at once."""
+    async with stage(tmp_path, SLOW) as here:
+        running = await here.start()
+        await running.until("> Bash")
+        running.signal(signal.SIGTERM)
+        ended = await running.ended()
+        left = await here.machines_left()
+    assert ended.outputs["conclusion"] == "cancelled"
+    assert ended.outputs["changed_files"] == "[]"
+    assert left == []
+
+
+async def test_post_destroys_what_main_could_not(tmp_path: Path) -> None:
+    """main is killed outright: post finds the machine by its nonce, with and without the runner's state."""
+    for state in ({}, {"STATE_nonce": "", "STATE_app": ""}):
+        folder = tmp_path / str(len(state))
+        folder.mkdir()
+        async with stage(folder, SLOW) as here:
+            running = await here.start()
+            await running.until("guest: agent")
+            running.signal(signal.SIGKILL)
+            await running.ended()
+            [machine] = await here.machines_left()
+            said = await running.post(**state)
+            left = await here.machines_left()
+        assert f"Machine {machine} was still there and is destroyed." in said
+        assert left == []
+
+
+async def test_guest_deadline_is_a_timeout(tmp_path: Path) -> None:
+    """A run over `timeout` ends with its own type and keeps the work."""
+    async with stage(tmp_path, SLOW) as here:
+        ended = await here.step(timeout="5s")
+    assert ended.outputs["conclusion"] == "failure"
+    assert ended.outputs["error_type"] == "run_timeout"
+    assert ended.outputs["exit_code"] == "124"
+    assert json.loads(ended.outputs["changed_files"]) == ["half.txt"]
+
+
+async def test_exec_refused_sends_nothing(tmp_path: Path) -> None:
+    """When Fly will not exec, no secret leaves, the machine is destroyed and the type says so."""
+    async with stage(tmp_path) as here:
+        await here.fly.fault(
+            "/exec$", times=1000, action="respond", status=403, body={"error": "unauthorized"}
+        )
+        ended = await here.step()
+        requests = await here.fly.requests()
+        left = await here.machines_left()
+    assert ended.outputs["error_type"] == "machine_exec_refused"
+    assert not [each for each in requests if CREDENTIAL in each["body"]]
+    assert left == []
+
+
+async def test_lost_create_answer_is_adopted(tmp_path: Path) -> None:
+    """A create whose answer got lost is found again by its nonce: one machine, one run."""
+    async with stage(tmp_path) as here:
+        await here.fly.fault("/machines$", method="POST", action="lose_answer")
+        ended = await here.step()
+        created = await here.fly.requests("POST", "/machines")
+    assert ended.outputs["conclusion"] == "success"
+    assert len([each for each in created if each["path"].endswith("/machines")]) == 1
+
+
+async def test_raise_on_failure_off(tmp_path: Path) -> None:
+    """With `raise_on_failure: false` the step exits 0 but says failure all the same."""
+    turns = script(NO_CREDIT)
+    async with stage(tmp_path, turns) as here:
+        ended = await here.step(raise_on_failure="false")
+    assert ended.exit_code == 0
+    assert ended.outputs["conclusion"] == "failure"
+    assert len(ended.of_level("error")) == 1
+
+
+async def test_setup_failure_starts_no_agent(tmp_path: Path) -> None:
+    """A failing `setup` is its own failure, and the model is never asked."""
+    async with stage(tmp_path) as here:
+        ended = await here.step(setup="echo preparing; exit 3")
+    assert ended.outputs["error_type"] == "setup_command_failed"
+    assert ended.outputs["exit_code"] == "3"
+    assert "preparing" in ended.log
+
+
+async def test_foreign_image_is_judged_by_fly(tmp_path: Path) -> None:
+    """An image without our guest gets its job as environment, and Fly's exit event decides."""
+    async with stage(tmp_path) as here:
+        ended = await here.step(image="shell:1")
+    assert ended.outputs["conclusion"] == "failure"
+    assert ended.outputs["exit_code_source"] == "api_event"
