@@ -105,8 +105,8 @@ class Report:
 
     def tail(self, count: int) -> tuple[str, ...]:
         """The last lines of the machine's log, as they may be shown anywhere."""
-        lines = list(self._tail)[-count:] if count else []
-        return tuple(self._redactor.redact_lines(lines))
+        lines = [line.removeprefix(MARGIN) for line in self._tail][-count:] if count else []
+        return tuple(MARGIN + line for line in self._redactor.redact_lines(lines))
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -133,13 +133,14 @@ class Report:
         self, level: Level, title: str, message: str, *, file: str = "", line: int | None = None
     ) -> None:
         """An annotation on the run; beyond the runner's ten of a level it becomes a plain line of the log."""
-        text = self.redact(visible(message)).strip()
+        title, text = self.redact(one_line(title)), self.redact(visible(message)).strip()
         text = text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
         self._told[level] += 1
         if self._told[level] > ANNOTATIONS or not text:
             self.say(f"{level}: {title}: {text}")
             return
-        self._print(command(level, text, {"file": file, "line": line, "title": one_line(title)}))
+        place = {"file": self.redact(visible(file)), "line": line}
+        self._print(command(level, text, place | {"title": title}))
 
     def error(self, error: FlaudeError) -> None:
         """One annotation: what happened, what to do, and the reference that is in the other places too."""

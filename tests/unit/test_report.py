@@ -1,0 +1,265 @@
+"""The one printer: what goes to the step log, the outputs, the summary and the files, and in which form."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support import runner
+
+from flaude_action.artifacts import Artifacts
+from flaude_action.errors import ConfigError, FlaudeError
+from flaude_action.report import ANNOTATIONS, MESSAGE_CHARS, TAIL_LINES, Report
+from flaude_action.run_report import Outputs, RunReport
+from flaude_action.untrusted import LINE_CHARS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "sk-ant-api03-0123456789"
+
+
+class Step:
+    """A report with a step log to look into and the runner's files in a folder."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.folder = folder
+        self.stdout = io.StringIO()
+        files = {
+            name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_STATE")
+        }
+        self.report = Report(files | environ, self.stdout)
+
+    @property
+    def log(self) -> runner.StepLog:
+        """What the runner makes of everything printed so far."""
+        log = runner.StepLog()
+        log.read(self.stdout.getvalue())
+        return log
+
+    def outputs(self) -> dict[str, str]:
+        return runner.parse_file((self.folder / "GITHUB_OUTPUT").read_text())
+
+    def everything(self) -> str:
+        """All that was printed and written anywhere, but for the masks, which have to name what they hide."""
+        shown = [line for line in self.stdout.getvalue().split("\n") if not line.startswith("::add-mask::")]
+        files = [path.read_text() for path in self.folder.rglob("*") if path.is_file()]
+        return "\n".join(shown + files)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    return Step(tmp_path)
+
+
+def failed(type: str = "agent_error", **fields: str) -> RunReport:  # noqa: A002
+    return RunReport(errors=(FlaudeError(type, **fields),))
+
+
+def test_masks(step: Step) -> None:
+    """Every line of every secret is masked once, escaped, and lines too short to be secrets are not."""
+    step.report.mask([SECRET, "{\n  50%-of-it\n}\r\nsecond", SECRET, "abc", ""])
+    assert step.log.masks == [SECRET, "50%-of-it", "second"]
+    assert step.stdout.getvalue().split("\n")[1] == "::add-mask::50%25-of-it"
+
+
+def test_secrets_are_nowhere(tmp_path: Path) -> None:
+    """Whatever holds a secret, in whatever place it is told, the secret is not in it."""
+    step = Step(tmp_path, RUNNER_DEBUG="1")
+    report = step.report
+    report.mask([SECRET])
+    with Artifacts(tmp_path, "a") as artifacts, artifacts.open("machine.log") as log:
+        report.log_to(log)
+        report.say(f"say {SECRET}")
+        report.quote(f"quote {SECRET[:8]}\u200b{SECRET[8:]}")
+        report.machine_lines([f"line {SECRET}", SECRET[:9], SECRET[9:]])
+        report.annotate("notice", f"title {SECRET}", f"text {SECRET}", file=SECRET)
+        with report.group(SECRET):
+            report.debug(SECRET)
+        error = FlaudeError("agent_error", f"message {SECRET}", details=SECRET, dev=SECRET, hint=SECRET)
+        error.meta["x"] = SECRET
+        outputs = Outputs(
+            result=f"{SECRET}_*{SECRET}",
+            structured_output={SECRET: [SECRET]},
+            changed_files=(SECRET,),
+            image=SECRET,
+        )
+        report.publish(
+            RunReport(
+                outputs, errors=(error,), warnings=(("tool_oom", SECRET),), notices=(SECRET,), line=SECRET,
+                log_tail=report.tail(10), evidence={SECRET: SECRET},
+            ),
+            artifacts,
+        )  # fmt: skip
+    text = step.everything().replace("\\", "")
+    assert SECRET not in text.replace(f"{SECRET[:9]}\n| {SECRET[9:]}", "")
+    assert text.count("***") > 20
+    assert SECRET[9:] not in step.outputs()["log_tail"]
+
+
+def test_own_words(step: Step) -> None:
+    """Our own lines have no margin, unless they would be a command."""
+    step.report.say("a\n::error::b\n  ::error::c")
+    assert step.log.shown == ["a", "| ::error::b", "|   ::error::c"]
+    assert step.log.commands == []
+
+
+def test_machine_lines(step: Step, tmp_path: Path) -> None:
+    """A line goes to step log, file and tail; only the file has it whole, and all have the margin."""
+    long = "x" * (LINE_CHARS + 7)
+    with (tmp_path / "log").open("wb") as file:
+        step.report.log_to(file)
+        step.report.machine_lines(["a\rb", long])
+        step.report.machine_lines([])
+        step.report.log_to(None)
+        step.report.machine_lines(["after"])
+    assert (tmp_path / "log").read_text() == f"| a\n| b\n| {long}\n"
+    assert step.log.shown == ["| a", "| b", f"| {long}"[:LINE_CHARS] + " … [9 more characters]", "| after"]
+    assert step.report.tail(3)[0] == "| b"
+    assert step.report.tail(1) == ("| after",)
+    assert step.report.tail(0) == ()
+    assert step.report.lines == 3
+
+
+def test_the_tail_is_bounded(step: Step) -> None:
+    """However many lines come, only the last are kept, each cut."""
+    step.report.machine_lines([f"{number} {'x' * 5000}" for number in range(TAIL_LINES * 2)])
+    tail = step.report.tail(10**6)
+    assert len(tail) == TAIL_LINES
+    assert tail[-1].startswith(f"| {TAIL_LINES * 2 - 1} x")
+    assert max(map(len, tail)) < 1100
+
+
+def test_a_secret_wrapped_over_lines_is_not_in_the_tail(step: Step) -> None:
+    """A secret that lies over a line's end is taken out of the tail, which goes to places without masks."""
+    step.report.mask([SECRET])
+    step.report.machine_lines([f"x{SECRET[:9]}", f"{SECRET[9:]}y"])
+    assert step.report.tail(2) == ("| x***", "| ***y")
+
+
+def test_annotations(step: Step) -> None:
+    """An annotation has its place, keeps its line ends, and is cut at what the runner takes."""
+    step.report.annotate("warning", "A: title, 100%", "one\ntwo", file="a,b.py", line=3)
+    step.report.annotate("error", "t", "x" * 5000)
+    warning, error = step.log.commands
+    assert warning.name == "warning"
+    assert warning.data == "one\ntwo"
+    assert warning.properties == {"file": "a,b.py", "line": "3", "title": "A: title, 100%"}
+    assert len(error.data) == MESSAGE_CHARS
+
+
+def test_annotations_over_the_quota_are_lines(step: Step) -> None:
+    """The runner would drop an eleventh error silently; it becomes a line. Each level has its quota."""
+    for number in range(ANNOTATIONS + 2):
+        step.report.annotate("error", "t", f"problem {number}")
+    step.report.annotate("notice", "t", "x")
+    assert [command.name for command in step.log.commands] == ["error"] * ANNOTATIONS + ["notice"]
+    assert step.log.shown == ["error: t: problem 10", "error: t: problem 11"]
+
+
+def test_groups(step: Step) -> None:
+    """A group is closed also when its content fails."""
+    with pytest.raises(KeyError), step.report.group("Setup\n::error::x"):
+        raise KeyError
+    assert [(command.name, command.data) for command in step.log.commands] == [
+        ("group", "Setup ::error::x"), ("endgroup", ""),
+    ]  # fmt: skip
+
+
+def test_debug_needs_step_debug(tmp_path: Path) -> None:
+    """What may confuse is told to those who asked for it."""
+    quiet, loud = Step(tmp_path), Step(tmp_path, RUNNER_DEBUG="1")
+    for step in (quiet, loud):
+        step.report.error(FlaudeError("agent_error", dev="the server's words"))
+    assert quiet.log.shown == []
+    assert "the server's words" in loud.log.shown[0]
+
+
+def test_problems(step: Step) -> None:
+    """Each problem of a preflight has its annotation, with what to type."""
+    problems = [
+        ConfigError("config_invalid", "Input `a`: x.", hint="Write b."),
+        ConfigError("prompt_missing"),
+    ]
+    step.report.problems(ConfigError.of(problems))
+    first, second = step.log.commands
+    assert first.properties["title"] == "An input is not valid"
+    assert first.data == f"Input `a`: x.\nWrite b.\n(config_invalid, {problems[0].ref})"
+    assert second.properties["title"] == "No prompt"
+
+
+def test_publish_failure(step: Step, tmp_path: Path) -> None:
+    """A failure is in the log, the outputs, the summary and report.json, with one reference in all."""
+    with Artifacts(tmp_path, "a") as artifacts:
+        report = step.report.publish(failed(details="After 3 tries.", phase="agent"), artifacts)
+    reference = report.errors[0].ref
+    outputs = step.outputs()
+    assert outputs["conclusion"] == "failure"
+    assert outputs["error_type"] == "agent_error"
+    assert outputs["error_message"] == "Claude Code ended with an error. After 3 tries."
+    assert (outputs["error_phase"], outputs["retryable"], outputs["error_ref"]) == ("agent", "no", reference)
+    assert outputs["report_file"] == ".flaude/a/report.json"
+    document = json.loads((tmp_path / outputs["report_file"]).read_text())
+    assert document["errors"][0]["ref"] == reference
+    assert document["schema"] == 1
+    assert document["oom_killed"] is False
+    assert reference in (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+    assert reference in step.log.commands[0].data
+
+
+def test_outputs_are_always_all_set(step: Step) -> None:
+    """Every output is written, what does not apply as empty text, values that are no text as JSON."""
+    step.report.set_outputs(
+        Outputs(exit_code=0, oom_killed=True, structured_output={"é": [1, None]}, phase_seconds={"boot": 1.5})
+    )
+    found = step.outputs()
+    assert list(found) == list(Outputs().values())
+    assert (found["exit_code"], found["oom_killed"], found["signal"]) == ("0", "true", "")
+    assert found["structured_output"] == '{"é":[1,null]}'
+    assert found["phase_seconds"] == '{"boot":1.5}'
+    assert found["changed_files"] == "[]"
+
+
+def test_one_place_that_fails_does_not_silence_the_others(step: Step, tmp_path: Path) -> None:
+    """Without room for the outputs file, the summary and report.json are written all the same."""
+    (tmp_path / "GITHUB_OUTPUT").mkdir()
+    with Artifacts(tmp_path, "a") as artifacts:
+        step.report.publish(failed(), artifacts)
+        (tmp_path / artifacts.path("report.json")).unlink()
+    assert (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+    assert any("GITHUB_OUTPUT could not be written (Is a directory)." in line for line in step.log.shown)
+
+
+def test_the_summary_is_added_to(step: Step, tmp_path: Path) -> None:
+    """What stands in the summary stays, and what would be too long for the runner is cut."""
+    (tmp_path / "GITHUB_STEP_SUMMARY").write_text("before\n")
+    step.report.add_summary("x" * 2_000_000)
+    text = (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+    assert text.startswith("before\nxxx")
+    assert len(text) < 1024 * 1024
+
+
+def test_without_a_runner_nothing_is_written() -> None:
+    """Outside of a workflow a report still prints, and needs none of the runner's files."""
+    stdout = io.StringIO()
+    report = Report({}, stdout)
+    report.save_state({"machine": "1"})
+    report.publish(failed())
+    assert stdout.getvalue().startswith("::error title=Claude Code failed::")
+
+
+class Closed(io.StringIO):
+    """A step log that nobody reads any more."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_closed_stdout_is_survived(tmp_path: Path) -> None:
+    """When nobody reads the step log any more, the outputs are written nevertheless."""
+    report = Report({"GITHUB_OUTPUT": str(tmp_path / "output")}, Closed())
+    report.say("x")
+    report.publish(failed())
+    assert runner.parse_file((tmp_path / "output").read_text())["error_type"] == "agent_error"
