@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping
 
 from flaude_guest.conversation import Conversation
-from flaude_guest.judgement import LINGER
+from flaude_guest.judgement import LINGER, REFUSED
 from flaude_guest.rendering import render
 from flaude_guest.stream import EVENT_MAX_BYTES, TEXT_LINE_MAX_BYTES, Lines, Transcript
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BYTE_WATCHDOG_MIN_S = 10
 """Claude Code takes no shorter limit for a silent model stream."""
+CREDENTIAL_REFUSALS_MAX = 3
+"""Claude Code gives up on a refused OAuth token after two retries, on an API key after three minutes."""
 
 # A user who writes one of these in claude_args has decided about permissions; ours would override it.
 _PERMISSION_FLAGS = (
@@ -153,7 +155,12 @@ class Agent:
         limits = self._job.limits
         if self._said.result_at is not None:
             return LINGER if time.time() - self._said.result_at > limits.grace_s else ""
-        return "silence" if time.monotonic() - self._heard_at > limits.idle_timeout_s else ""
+        if self._said.credential_refusals >= CREDENTIAL_REFUSALS_MAX:
+            return REFUSED
+        if time.monotonic() - self._heard_at <= limits.idle_timeout_s:
+            return ""
+        self._said.fell_silent()
+        return "silence"
 
     def _event(self, line: bytes, lost: int) -> None:
         if lost:

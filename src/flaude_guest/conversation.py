@@ -41,11 +41,13 @@ class Conversation:
     compaction_failed: bool = False
     informed: bool = False
     session_writes_lost: bool = False
+    credential_refusals: int = 0
     resets_at: float | None = None
     api_error: ApiError | None = None
     result: Mapping[str, Any] | None = None
     result_at: float | None = None
     open_tools: dict[str, str] = field(default_factory=dict)
+    silent_in: str = ""
 
     def note(self, event: Mapping[str, Any], now: float) -> None:
         """Take in one event. Never raises: a shape we do not know changes nothing, and so proves nothing."""
@@ -63,6 +65,10 @@ class Conversation:
                 self.resets_at = _number(limit.get("resetsAt"))
         elif kind == "result":
             self.result, self.result_at = event, now
+
+    def fell_silent(self) -> None:
+        """Remember which tool was running: ended by us, Claude Code closes its tools before it goes."""
+        self.silent_in = next(reversed(list(self.open_tools.values())), "")
 
     @property
     def good_result(self) -> bool:
@@ -103,6 +109,8 @@ class Conversation:
             self.compacted = True
         elif subtype == "informational":
             self.informed = True
+        elif subtype == "api_retry" and event.get("error") == "authentication_failed":
+            self.credential_refusals += 1
         elif subtype == "session_writes_lost":
             self.session_writes_lost = True
 
@@ -121,6 +129,7 @@ class Conversation:
         elif model != _SYNTHETIC:
             self.model_turns += 1
             self.api_error = None  # the model answered after all
+            self.credential_refusals = 0
         for block in blocks(event):
             if block.get("type") == "tool_use":
                 self.open_tools[str(block.get("id"))] = str(block.get("name"))[:100]

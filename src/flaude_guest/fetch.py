@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEPTH = 50
 """Commits of history: enough for `git log` and blame of recent work, without fetching a large past."""
-RETRY_DELAYS_S = (1.0, 4.0)
+RETRY_DELAYS_S = (0.5, 2.0)
 BASE = "refs/flaude/base"
 
 # https://git-scm.com/docs/git#Documentation/git.txt-codeGITTRACECURLcode

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 LINGER = "linger"
 """Why a process was ended that had given its result and stayed."""
 
-_CUT = {"timeout": "run_timeout", "cancelled": "cancelled", "terminated": "machine_stopped_externally"}
+REFUSED = "refused"
+"""Why a process was ended that kept on asking with a credential that is refused."""
+
+_CUT = {
+    "timeout": "run_timeout",
+    "cancelled": "cancelled",
+    "terminated": "machine_stopped_externally",
+    REFUSED: "model_auth_failed",
+}
 _TERMINAL = {
     "max_turns": "max_turns_reached",
     "budget_exhausted": "budget_exhausted",
@@ -107,9 +115,8 @@ def _ended_by_us(said: Conversation, ended: Ended) -> Judgement | None:
     if not ended.cut or ended.cut == LINGER or (said.good_result and in_time):
         return None
     if ended.cut == "silence":
-        tools = list(said.open_tools.values())
-        if tools:
-            return Judgement("agent_silent_timeout", "A tool was running.", "last tool: " + tools[-1])
+        if said.silent_in:
+            return Judgement("agent_silent_timeout", "A tool was running.", "last tool: " + said.silent_in)
         return Judgement("model_stream_stalled", "No tool was running; the model was silent.")
     return Judgement(_CUT[ended.cut])
 
@@ -190,6 +197,8 @@ def _api(said: Conversation, error: ApiError) -> Judgement:
         or ("model_server_error" if status >= 500 else None)
         or _nameless(error)
     )
+    if named == "model_permission_denied" and said.credential_refusals:
+        named = "model_auth_failed"  # Claude Code asks again only where the credential itself is in doubt
     if named == "model_rate_limited" and said.resets_at is not None:
         named = "model_usage_limit"
     return Judgement(named, answered, error.text, said.resets_at)

@@ -86,7 +86,7 @@ class Outcome:
         for type_, details in judged.warnings:
             self.warn(type_, details)
         if not judged.ok:
-            code = EXIT_TIMEOUT if run.ended.cut == "silence" else run.ended.code
+            code = {"silence": EXIT_TIMEOUT, "refused": 1}.get(run.ended.cut, run.ended.code)
             self.fail(judged.type, "agent", judged.details, judged.line, code=code, retry_at=judged.retry_at)
 
     def document(self, nonce: str, state: Path) -> dict[str, Any]:

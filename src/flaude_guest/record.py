@@ -46,6 +46,7 @@ class Record:
         self.nonce = nonce
         self.job: Job | None = None
         self.stop = ""
+        self.terminated = False
         self.released = False
         self.phase = "waiting"
         self.times: dict[str, list[float | None]] = {"waiting": [time.time(), None]}
@@ -91,6 +92,7 @@ class Record:
     def ask_to_stop(self, reason: str) -> None:
         """`cancelled` (verb), `terminated` (signal): the first reason stays."""
         self.stop = self.stop or reason
+        self.terminated = self.terminated or reason == "terminated"
         self._wake.up()
 
     def release(self) -> None:

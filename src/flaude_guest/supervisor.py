@@ -96,14 +96,20 @@ class Supervisor:
         journey = Journey(job, self._places, self._processes, record, self._output, boot_clock, ends_at)
         outcome = journey.go(problem)
         record.finish(outcome.document(record.nonce, self._places.state))
-        hold_s = TERMINATED_HOLD_S if record.stop == "terminated" else job.limits.hold_s
-        self._processes.pause(hold_s, lambda: "released" if record.released else self._late_stop())
+        self._hold(job.limits.hold_s)
         return outcome.exit_code
 
-    def _late_stop(self) -> str:
-        """A signal that comes while the result is held ends the hold; one that caused the result does not."""
-        result = self._record.result or {}
-        return "terminated" if self._record.stop == "terminated" and result.get("ok") else ""
+    def _hold(self, hold_s: float) -> None:
+        """Keep the result for the host. A signal shortens the hold; if it comes only now it ends it."""
+        record, stopped_by = self._record, self._record.stop
+        if stopped_by == "terminated":
+            hold_s = min(hold_s, TERMINATED_HOLD_S)
+
+        def over() -> str:
+            signalled = record.terminated and stopped_by != "terminated"
+            return "over" if record.released or signalled else ""
+
+        self._processes.pause(hold_s, over)
 
     def _end_at_deadline(self) -> None:
         """The dead-man timer: no machine outlives its deadline, whatever the journey is stuck in."""

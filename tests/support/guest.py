@@ -147,3 +147,74 @@ def guest(root: Path, *, claude: str = "true", **environ: str) -> Iterator[Guest
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def served(module: str, *args: str) -> Iterator[str]:
+    """One of localfly's servers as a program; yields its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *args, "--port", "0"],
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")},
+    )
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def model(folder: Path, *turns: Json, **script: Any) -> Iterator[str]:
+    """The scripted Messages API with these turns; yields its URL."""
+    file = folder / "script.json"
+    file.write_text(json.dumps({"turns": list(turns), **script}))
+    with served("localfly.messages", "--script", str(file)) as url:
+        yield url
+
+
+def bash(command: str, text: str = "") -> Json:
+    """A turn in which the model runs a shell command."""
+    return {"text": text, "tools": [{"name": "Bash", "input": {"command": command}}]}
+
+
+def git(folder: Path, *args: str) -> str:
+    """git with a fixed identity and nobody's configuration."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{
+            f"GIT_{who}_{what}": "t@example.com"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        },
+    }
+    done = subprocess.run(["git", *args], cwd=folder, env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def repository(folder: Path, files: dict[str, str]) -> str:
+    """A repository on branch `main` with one commit of these files; returns its sha."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=base")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def pinned(folder: Path, sha: str, **changes: Any) -> Json:
+    """A job's repository entry for a local folder (file: URLs are for guests without isolation)."""
+    return {
+        "url": f"file://{folder}",
+        "ref": "main",
+        "sha": sha,
+        "directory": "repo",
+        "token": None,
+        **changes,
+    }

@@ -1,0 +1,290 @@
+"""The verdict on Claude Code's run, against every recorded run and the corners that were not recorded."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flaude_action.catalog import CATALOG
+from flaude_guest import agent, conversation, journey, judgement, outcome
+from flaude_guest.conversation import Conversation
+from flaude_guest.judgement import judge
+from flaude_guest.processes import Ended
+
+RUNS = Path(__file__).parents[1] / "reference" / "claude-runs"
+TABLE = (RUNS / "INDEX.tsv").read_text("utf-8").splitlines()
+INDEX = {row["case"]: row for row in csv.DictReader(TABLE, delimiter="\t")}
+
+# What each recorded run must come to: told by what was done to it (RUNS/README.md), not by our code.
+EXPECTED = {
+    "": """
+        429once 529once apikey autocompact autocompact2 autocompact3 autocompact4 bg bgserver
+        bud_2resume continue_1 cutonce empty env_homero env_nohome env_root_sandbox
+        env_tmp755_TMPDIR env_tmp755_fix env_wsro hook_start hook_stop kill_2resume mcp_fail
+        mt_2resume ov_2compact ov_3continue pause perm_accept perm_none resume_1 resume_2 resume_3
+        resume_compact resume_compact_instr resume_fork schema settings_badtype strict_mcp_fail
+        success textonly toolbadinput toolfail toolongmid tooltimeout tooltimeout_nobg toolunknown""",
+    "agent_error": "slash_disabled",
+    "agent_interrupted": "sigint_retry sigint_tool",
+    "agent_start_failed": """
+        badflag env_root schemainvalid sessionid_bad sessionid_dup settings_flag_malformed
+        settings_flag_missing text_401 text_maxturns""",
+    "budget_exhausted": "bud_1 maxbudget",
+    "compaction_failed": "ov_1 ov_compactfail toolongcompact500 toolongcompactfail",
+    "context_overflow": "autocompact_off compact_off toolongalways",
+    "context_overflow_initial": "toolong",
+    "environment_unusable": "env_tmp755",
+    "killed_by_signal": """
+        kill_1 sighup_api sigkill_api sigkill_tool sigterm_api sigterm_pg sigterm_retry sigterm_tool
+        toolkillself""",
+    "max_turns_reached": "maxturns mt_1",
+    "model_auth_failed": "401 401exp 401key 403rev json_401 mid401 noauth",
+    "model_billing": "credit",
+    "model_invalid_request": "400other",
+    "model_not_found": "404model",
+    "model_output_limit": "maxtok",
+    "model_overloaded": "529 fallback",
+    "model_permission_denied": "403",
+    "model_rate_limited": "429 429long",
+    "model_refused": "refusal",
+    "model_server_error": "mid500 retries0_500",
+    "model_stream_stalled": "streamstall_bwd",
+    "model_unreachable": "cut",
+    "model_usage_limit": "429unified",
+    "request_too_large": "413",
+    "run_timeout": "firstbyte_wd hang hangstream overl_wait",
+    "structured_output_invalid": "schemabad",
+    "structured_output_missing": "schemanone2",
+}
+TYPE_OF = {case: type_ for type_, cases in EXPECTED.items() for case in cases.split()}
+WARNED = {
+    "bg": "agent_linger",
+    "bgserver": "agent_linger",
+    "mcp_fail": "agent_config_ignored",
+    "strict_mcp_fail": "agent_config_ignored",
+    "perm_none": "permission_blocked",
+}
+
+
+def heard(*events: dict[str, Any]) -> Conversation:
+    said = Conversation()
+    for event in events:
+        said.note(event, 1000.0)
+    return said
+
+
+def recorded(case: str) -> Conversation:
+    lines = (RUNS / f"{case}.jsonl").read_bytes().splitlines()
+    return heard(*[event for line in lines if (event := agent.parse(line)) is not None])
+
+
+def ended(case: str) -> Ended:
+    """As our own processes would tell it; what the recording harness stopped, we stopped at the timeout."""
+    row = INDEX[case]
+    code = int(row["exit"])
+    cut = ("timeout", 2000.0) if row["killed_by_us"] == "True" else ("", None)
+    return Ended(code if code >= 0 else None, -code if code < 0 else None, *cut)
+
+
+def stderr(case: str) -> str:
+    file = RUNS / f"{case}.stderr"
+    return file.read_text("utf-8").strip() if file.exists() else ""
+
+
+INIT = {"type": "system", "subtype": "init", "model": "m", "mcp_servers": []}
+GOOD = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "terminal_reason": "completed",
+    "num_turns": 1,
+    "result": "done",
+}
+TURN = {"type": "assistant", "message": {"model": "m", "content": [{"type": "text", "text": "hi"}]}}
+USE = {"type": "assistant", "message": {"content": [{"type": "tool_use", "id": "t", "name": "Bash"}]}}
+CLEAN = Ended(0, None)
+
+
+def api_error(**codes: Any) -> Conversation:
+    synthetic = {
+        "type": "assistant",
+        "message": {"model": "<synthetic>", "content": [{"type": "text", "text": "API Error"}]},
+        "is_api_error_message": True,
+        **codes,
+    }
+    failed = {**GOOD, "is_error": True, "terminal_reason": "api_error"}
+    return heard(INIT, synthetic, failed)
+
+
+def test_every_recorded_run_is_expected_to_be_something() -> None:
+    """The table above names every recorded run once."""
+    assert set(TYPE_OF) == set(INDEX)
+    assert {file.stem for file in RUNS.glob("*.jsonl")} == set(INDEX)
+
+
+@pytest.mark.parametrize("case", sorted(INDEX))
+def test_recorded_runs(case: str) -> None:
+    """A recorded run comes to the type its cause asks for."""
+    judged = judge(recorded(case), ended(case), schema_given=case.startswith("schema"), stderr=stderr(case))
+    assert judged.type == TYPE_OF[case]
+    assert (
+        [warning for warning, _ in judged.warnings] == [WARNED[case]]
+        if case in WARNED
+        else not judged.warnings
+    )
+
+
+def test_usage_limit_tells_when_it_resets() -> None:
+    """The reset time of a usage limit is passed on as epoch seconds."""
+    assert judge(recorded("429unified"), ended("429unified")).retry_at == 1795293897
+
+
+def test_a_sigkill_while_the_kernel_ran_out_of_memory_is_oom() -> None:
+    """SIGKILL together with a risen kill counter is the agent's own memory death."""
+    judged = judge(recorded("sigkill_tool"), Ended(None, 9), oom_kills=1)
+    assert judged.type == "agent_oom"
+    assert not judged.warnings
+
+
+def test_a_tool_killed_for_memory_is_a_warning() -> None:
+    """When only a tool was killed the run's own verdict stands."""
+    judged = judge(recorded("success"), CLEAN, oom_kills=2)
+    assert judged.ok
+    assert [type_ for type_, _ in judged.warnings] == ["tool_oom"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "type_"),
+    [
+        ("timeout", "run_timeout"),
+        ("cancelled", "cancelled"),
+        ("terminated", "machine_stopped_externally"),
+        ("silence", "model_stream_stalled"),
+    ],
+)
+def test_our_own_reason_decides_without_a_result(cut: str, type_: str) -> None:
+    """What we ended is named by why we ended it, whatever signal the process died of."""
+    assert judge(recorded("sigterm_api"), Ended(143, None, cut, 1000.0)).type == type_
+
+
+def test_silence_with_a_tool_running_is_the_tools() -> None:
+    """Silence is the agent's when a tool was running, and names the tool for the job log."""
+    said = heard(INIT, USE)
+    said.fell_silent()
+    said.note({"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "t"}]}}, 1001.0)
+    judged = judge(said, Ended(143, None, "silence", 1000.0))
+    assert judged.type == "agent_silent_timeout"
+    assert judged.line == "last tool: Bash"
+
+
+@pytest.mark.parametrize(("cut_at", "type_"), [(1000.5, ""), (999.5, "run_timeout")], ids=["before", "after"])
+def test_only_a_good_result_that_came_before_our_signal_wins(cut_at: float, type_: str) -> None:
+    """A result that came first is not taken back by a deadline; one that came later does not help."""
+    assert judge(heard(INIT, TURN, GOOD), Ended(143, None, "timeout", cut_at)).type == type_
+
+
+def test_an_error_result_before_our_signal_keeps_our_reason() -> None:
+    """A bad result does not hide that the run was cut."""
+    said = heard(INIT, {**GOOD, "is_error": True})
+    assert judge(said, Ended(143, None, "cancelled", 2000.0)).type == "cancelled"
+
+
+def test_lingering_after_an_error_is_that_error() -> None:
+    """Ending a lingering process does not change what its result said."""
+    said = heard(INIT, {**GOOD, "is_error": True, "subtype": "error_max_turns"})
+    assert judge(said, Ended(143, None, "linger", 2000.0)).type == "max_turns_reached"
+
+
+def test_a_result_is_taken_back_when_the_model_speaks_on() -> None:
+    """A process that dies in the turn after its first result has no result."""
+    assert judge(heard(INIT, TURN, GOOD, TURN), CLEAN).type == "result_missing"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"is_error": None},
+        {"is_error": "false"},
+        {"subtype": "splendid"},
+        {"terminal_reason": "brand_new_reason"},
+        {"subtype": "error_of_a_new_kind", "is_error": True},
+    ],
+    ids=str,
+)
+def test_unknown_values_are_failures(change: dict[str, Any]) -> None:
+    """A result that is not exactly the success we know is an error."""
+    assert judge(heard(INIT, TURN, {**GOOD, **change}), CLEAN).type == "agent_error"
+
+
+def test_a_good_result_with_a_bad_exit_is_a_failure() -> None:
+    """Success needs both: the result and exit code 0."""
+    assert judge(heard(INIT, TURN, GOOD), Ended(3, None)).type == "agent_error"
+
+
+def test_a_prompt_hook_that_blocks_is_not_success() -> None:
+    """No turn, no reason, a notice: a hook stopped the prompt, whatever is_error says."""
+    notice = {"type": "system", "subtype": "informational", "content": "blocked by hook"}
+    blocked = {**GOOD, "terminal_reason": None, "num_turns": 0}
+    assert judge(heard(INIT, notice, blocked), CLEAN).type == "hook_blocked"
+
+
+@pytest.mark.parametrize(
+    ("codes", "type_"),
+    [
+        ({"error": "oauth_org_not_allowed"}, "model_permission_denied"),
+        ({"error": "account_on_hold"}, "model_permission_denied"),
+        ({"error": "cloud_credential_error"}, "model_auth_failed"),
+        ({"error": "overloaded"}, "model_overloaded"),
+        ({"error": "unknown", "api_error_status": 503}, "model_server_error"),
+        ({"error": "unknown", "api_error_status": 402}, "model_billing"),
+        ({"error": "unknown", "api_error_status": 418}, "agent_error"),
+        ({"error": "something_new"}, "agent_error"),
+        ({"error": ["not", "text"], "api_error_status": True}, "agent_error"),
+    ],
+    ids=str,
+)
+def test_codes_of_api_errors(codes: dict[str, Any], type_: str) -> None:
+    """Codes that no recorded run has are told apart too, and unknown ones are errors without a name."""
+    assert judge(api_error(**codes), Ended(1, None)).type == type_
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "assistant", "message": "text"},
+        {"type": "assistant", "message": {"content": [1, None]}},
+        {"type": "user", "message": {"content": {"a": 1}}},
+        {"type": "rate_limit_event", "rate_limit_info": []},
+        {"type": "system", "subtype": "init", "mcp_servers": 7},
+        {"type": ["list"]},
+        {},
+    ],
+    ids=str,
+)
+def test_strange_events_prove_nothing(event: dict[str, Any]) -> None:
+    """An event of unknown shape neither breaks the reading nor counts as success."""
+    assert judge(heard(event), CLEAN).type == "agent_start_failed" or event.get("subtype") == "init"
+
+
+def test_every_type_the_guest_can_say_is_in_the_catalog() -> None:
+    """The guest's failure types and warnings are ids of the host's catalog."""
+    said = (
+        set(TYPE_OF.values()) - {""}
+        | set(WARNED.values())
+        | {"agent_silent_timeout", "tool_oom", "agent_oom"}
+    )
+    guest = Path(judgement.__file__).parent
+    for module in guest.glob("*.py"):
+        source = module.read_text("utf-8")
+        said |= set(re.findall(r'(?:fail|warn|Refused|CloneFailed|Judgement)\(\s*"([a-z_]+)"', source))
+    for table in (judgement._CUT, judgement._TERMINAL, judgement._SUBTYPE, judgement._API_ERROR,
+                  judgement._API_TYPE, judgement._ERROR, judgement._STATUS, journey._CUT):  # fmt: skip
+        said |= set(table.values())
+    said |= set(outcome._EXITS)
+    assert said <= set(CATALOG)
+    assert {"config_invalid", "clone_auth_failed", "collect_failed", "disk_full"} <= said
+    assert conversation.RESULT_MAX_BYTES == 64 * 1024
