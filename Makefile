@@ -15,7 +15,7 @@ help: ## Say what the targets are
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(READY) ## Rehearse one run on this machine: no Fly, no model, no account
-	@$(BIN)/flaude-action rehearse
+	@$(BIN)/flaude-action rehearse --cache .cache
 
 test: $(READY) ## Run the tests; what this machine cannot run is listed at the end
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -62,7 +62,7 @@ define make-venv
 	done; echo "No Python 3.11 or newer with the venv module was found; name one: make PYTHON=/path/to/python3" >&2; exit 1
 endef
 
-PIP_INSTALL = -m pip --disable-pip-version-check --quiet install --no-deps
+PIP_INSTALL = -m pip --disable-pip-version-check -qq install --no-deps
 
 $(READY): requirements/dev.lock pyproject.toml
 	$(call make-venv,$(VENV))
