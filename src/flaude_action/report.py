@@ -98,10 +98,18 @@ class Report:
         safe = margin_lines(self.redact(visible("\n".join(lines))))
         self.lines += len(lines)
         self._tail.extend(cut(line, TAIL_LINE_CHARS) for line in safe[-TAIL_LINES:])
-        if self._log is not None and safe:
-            self._log.write(("\n".join(safe) + "\n").encode("utf-8", "replace"))
         if safe:
+            self._write_log("\n".join(safe) + "\n")
             self._print("\n".join(map(cut, safe)))
+
+    def _write_log(self, text: str) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.write(text.encode("utf-8", "replace"))
+        except OSError as error:  # a full disk here is no reason to lose the run
+            self._log = None
+            self.say(f"The log file ends here ({os.strerror(error.errno or 0)}).")
 
     def tail(self, count: int) -> tuple[str, ...]:
         """The last lines of the machine's log, as they may be shown anywhere."""

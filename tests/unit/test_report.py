@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from tests.support import runner
@@ -14,9 +14,6 @@ from flaude_action.errors import ConfigError, FlaudeError
 from flaude_action.report import ANNOTATIONS, MESSAGE_CHARS, TAIL_LINES, Report
 from flaude_action.run_report import Outputs, RunReport
 from flaude_action.untrusted import LINE_CHARS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRET = "sk-ant-api03-0123456789"
 
@@ -248,6 +245,16 @@ def test_without_a_runner_nothing_is_written() -> None:
     report.save_state({"machine": "1"})
     report.publish(failed())
     assert stdout.getvalue().startswith("::error title=Claude Code failed::")
+
+
+def test_a_full_disk_ends_the_log_file_only(step: Step) -> None:
+    """A log file that cannot be written is told once; step log and tail go on."""
+    with Path("/dev/full").open("wb", buffering=0) as file:
+        step.report.log_to(file)
+        step.report.machine_lines(["a"])
+        step.report.machine_lines(["b"])
+    assert step.log.shown == ["The log file ends here (No space left on device).", "| a", "| b"]
+    assert step.report.tail(2) == ("| a", "| b")
 
 
 class Closed(io.StringIO):
