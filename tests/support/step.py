@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support import engines
 from tests.support.fly import LocalFlyHandle, localfly
 
+from flaude_action import DEFAULT_IMAGE
 from flaude_action.rehearse_step import read_file_entries
 from localfly.githost import serve_githost
 from localfly.messages import serve_messages
@@ -121,20 +122,9 @@ class Stage:
         side = {"sha": self.sha, "repo": {"full_name": REPOSITORY}}
         return {"action": "opened", "number": 7, "pull_request": {"number": 7, "head": side, "base": side}}
 
-    async def start(
-        self, *, environ: Mapping[str, str] | None = None, verb: str = "main", **inputs: str | None
-    ) -> Running:
-        variables = self.variables(inputs, environ or {})
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "flaude_action", verb),
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            limit=1 << 24,
-        )
-        return Running(process, variables)
+    async def start(self, *, environ: Mapping[str, str] | None = None, **inputs: str | None) -> Running:
+        """Start `main`."""
+        return await launch(self.variables(inputs, environ or {}))
 
     async def step(self, *, environ: Mapping[str, str] | None = None, **inputs: str | None) -> Ended:
         """Run `main` to its end."""
@@ -202,8 +192,22 @@ class Running:
         return done.stdout + done.stderr
 
 
+async def launch(variables: dict[str, str]) -> Running:
+    """The verb `main` with exactly this environment."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "flaude_action", "main"),
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        limit=1 << 24,
+    )
+    return Running(process, variables)
+
+
 def process_images(folder: Path, claude: Path | str) -> dict[str, dict[str, Any]]:
-    """The images file's entry for our guest as plain processes."""
+    """The images file's entries for our guest as plain processes: the tests' own and the default one."""
     commands = folder / "commands"
     commands.mkdir(exist_ok=True)
     guest = commands / "flaude-guest"
@@ -216,14 +220,13 @@ def process_images(folder: Path, claude: Path | str) -> dict[str, dict[str, Any]
         "FLAUDE_HOME": "{root}/home",
         "FLAUDE_CLAUDE": str(claude),
     }
-    return {
-        IMAGE: {
-            "argv": [str(guest)],
-            "path": [str(commands)],
-            "labels": {"flaude.guest.protocol": "1"},
-            "env": environ,
-        }
+    image = {
+        "argv": [str(guest)],
+        "path": [str(commands)],
+        "labels": {"flaude.guest.protocol": "1"},
+        "env": environ,
     }
+    return {IMAGE: image, DEFAULT_IMAGE: image}
 
 
 def make_repository(folder: Path) -> str:

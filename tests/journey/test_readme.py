@@ -1,0 +1,133 @@
+"""README's examples run as they are written, and its tables say what the code does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.step import CREDENTIAL, IMAGE, ROOT, Stage, script, stage
+
+from flaude_action import action
+
+README = (ROOT / "README.md").read_text()
+APP = "my-flaude-app"
+
+claude = pytest.mark.claude
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+async def run_example(here: Stage, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A block as a program, with what README tells a user to set."""
+    program = here.folder / "example.py"
+    program.write_text(code)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "src"),
+        "FLY_API_TOKEN": here.fly.token,
+        "FLY_FLAPS_BASE_URL": here.fly.flaps_url,
+        "FLY_API_BASE_URL": here.fly.api_url,
+        "FLAUDE_IMAGE": IMAGE,
+        "ANTHROPIC_API_KEY": CREDENTIAL,
+        "ANTHROPIC_BASE_URL": here.model,
+    }
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, program, *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+
+
+@claude
+async def test_library_in_one_call(tmp_path: Path) -> None:
+    """The first library example does the work and prints what it says it prints."""
+    async with stage(tmp_path, apps=[APP]) as here:
+        done = await run_example(here, blocks("python")[0], f"{here.githost}/acme/widget.git")
+    assert done.returncode == 0, done.stderr
+    assert "Done: the answer is written.\n2 turns, " in done.stdout
+    assert "changed: answer.txt" in done.stdout
+
+
+@claude
+async def test_library_in_one_call_fails_with_its_type(tmp_path: Path) -> None:
+    """The same example with a model that is refused ends in MachineExitError, with log lines at its end."""
+    refusal = {"type": "error", "error": {"type": "authentication_error", "message": "invalid token"}}
+    turns = script({"error": {"status": 401, "body": refusal}})
+    async with stage(tmp_path, turns, apps=[APP]) as here:
+        done = await run_example(here, blocks("python")[0], f"{here.githost}/acme/widget.git")
+    assert done.returncode == 1
+    assert done.stderr.startswith("model_auth_failed: ")
+    assert "[flaude:exit:1]" in done.stderr
+
+
+@claude
+async def test_library_line_by_line(tmp_path: Path) -> None:
+    """The second library example prints the log as it comes and the end."""
+    async with stage(tmp_path, script("Hello from the model."), apps=[APP]) as here:
+        done = await run_example(here, blocks("python")[1])
+        here.fly.app = APP
+        left = await here.machines_left()
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "Hello from the model." in lines
+    assert lines[-1] == "success  0"
+    assert left == []
+
+
+@claude
+async def test_workflow(tmp_path: Path) -> None:
+    """The workflow's step, with its secrets filled in, passes; the step after it reads the outputs."""
+    [workflow] = [yaml.safe_load(block) for block in blocks("yaml")]
+    uses, reads = workflow["jobs"]["fix"]["steps"]
+    async with stage(tmp_path, apps=[APP]) as here:
+        here.fly.app = APP
+        secrets = {
+            "${{ secrets.CLAUDE_CODE_OAUTH_TOKEN }}": CREDENTIAL,
+            "${{ secrets.FLY_API_TOKEN }}": here.fly.token,
+        }
+        inputs = {name: secrets.get(value, value) for name, value in uses["with"].items()}
+        ended = await here.step(**{"image": None, "timeout": None, **inputs})
+    assert ended.exit_code == 0
+    output = re.compile(r"\$\{\{ steps\.flaude\.outputs\.(\w+) }}")
+    environ = {name: ended.outputs[output.sub(r"\1", value)] for name, value in reads["env"].items()}
+    shell = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-e", "-c", reads["run"]],
+        env=environ | {"PATH": os.environ["PATH"]},
+        cwd=ended.workspace,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert shell.returncode == 0, shell.stderr
+    assert shell.stdout.startswith("success \n")
+    assert "+fixed" in shell.stdout
+
+
+def test_exit_codes() -> None:
+    """README's table of exit codes is the code's."""
+    table = README.partition("| exit code | when |")[2].partition("\n\n")[0]
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    assert told == {action.EXIT_OK, action.EXIT_FAILED, action.EXIT_CONFIG, action.EXIT_CANCELLED}
+
+
+def test_length() -> None:
+    """README stays readable: under 250 lines."""
+    assert len(README.splitlines()) < 250
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))
+def test_links_lead_somewhere(target: str) -> None:
+    """Every link into the repository names a file or folder that is there."""
+    assert (Path(ROOT) / target).exists()
