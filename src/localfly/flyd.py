@@ -95,7 +95,9 @@ class Flyd:
         """A line of the platform's own, unless the setting keeps them out."""
         if self.settings.platform_lines:
             line = Line(now_ns(), message, provider, "info")
-            self.logs.of(machine.id).append(line, self.settings.log_timestamp_step_ns)
+            file = self.logs.of(machine.id)
+            file.append(line, self.settings.log_timestamp_step_ns)
+            file.flush()
 
     def _sink(self, machine: Machine) -> Sink:
         file, settings = self.logs.of(machine.id), self.settings
@@ -280,6 +282,7 @@ class Flyd:
         self._runs.pop(machine.id, None)
         self.logs.of(machine.id).close()
         self.store.remove_root(machine)
+        self.logs.of(machine.id).close()
         self.changed(machine)
 
     async def _end_workload(self, run: Run) -> None:

@@ -53,16 +53,12 @@ def checked(config: object, settings: Settings) -> dict[str, Any]:
             raise invalid(f"config.{member}: localfly has none of these")
     for member in ("env", "metadata"):
         _check_texts(config, member)
-    _check_init(config.get("init") or {})
-    restart = config.get("restart") or {}
-    if restart.get("policy", "") not in _POLICIES:
+    init, guest, restart, stop = (_part(config, name) for name in ("init", "guest", "restart", "stop_config"))
+    _check_init(init)
+    if (restart.get("policy") or "") not in _POLICIES:
         raise invalid(f"invalid restart policy '{restart['policy']}'")
-    stop_steps(config.get("stop_config") or {})
-    return config | {
-        "init": config.get("init") or {},
-        "guest": _checked_guest(config.get("guest") or {}),
-        "restart": restart,
-    }
+    stop_steps(stop)
+    return config | {"init": init, "guest": _checked_guest(guest), "restart": restart}
 
 
 def check_region(region: object, settings: Settings) -> str:
@@ -74,6 +70,13 @@ def check_region(region: object, settings: Settings) -> str:
     if region in settings.full_regions:
         raise refused(422, "could not find a candidate host", "insufficient_capacity")
     return region
+
+
+def _part(config: dict[str, Any], member: str) -> dict[str, Any]:
+    part = config.get(member) or {}
+    if not isinstance(part, dict):
+        raise _undecodable(f"MachineConfig.config.{member}", "object")
+    return part
 
 
 def _check_texts(config: dict[str, Any], member: str) -> None:

@@ -87,12 +87,17 @@ class MachinesApi:
         region = machine_config.check_region(body.get("region"), self._settings)
         image_ref = await self._image_ref(config["image"])
         name = body.get("name") or identifiers.machine_name()
+        ttl_s = body.get("lease_ttl") or 0
+        if not isinstance(name, str) or type(ttl_s) is not int:
+            raise refused(
+                400, "json: cannot unmarshal value into Go struct of type main.createMachineRequest"
+            )
         holder = self._fly.store.holder_of(app.name, name)
         if holder is not None:
             raise name_held(holder)
         machine = Machine(identifiers.machine_id(), app.name, name, region, config, image_ref)
         machine.launch_due = not body.get("skip_launch")
-        nonce = leases.take(machine, body["lease_ttl"], "").nonce if body.get("lease_ttl") else ""
+        nonce = leases.take(machine, ttl_s, "").nonce if ttl_s else ""
         machine.add_event("launch", "pending", "user")
         machine.add_event("launch", "created")
         self._flyd.changed(machine)

@@ -89,8 +89,10 @@ class MetadataApi:
         machine = self._machine(request)
         leases.check(machine, request)
         body = await json_object_or_empty(request, "main.createLeaseRequest")
-        ttl_s = body.get("ttl") or int(request.query_params.get("ttl", "60"))
-        lease = leases.take(machine, ttl_s, body.get("description") or "")
+        ttl_s = body.get("ttl") or request.query_params.get("ttl", "60")
+        if not str(ttl_s).isdigit():
+            raise refused(400, f"invalid_argument: invalid ttl '{ttl_s}'")
+        lease = leases.take(machine, int(ttl_s), body.get("description") or "")
         self._fly.flyd.changed(machine)
         return JSONResponse(_enveloped(leases.as_json(lease, machine.instance_id)), 201)
 
