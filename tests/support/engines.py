@@ -1,8 +1,8 @@
 """The real programs the tests run against: where they are, how they are made, and why one is not here.
 
-An engine is Docker, a registry, the workflow runner `act`, or Claude Code itself. Finding one is cheap and
-has no effect; making an image or starting a registry happens when a test asks for it. Which tests need which
-engine is said by markers; `tests/conftest.py` turns a missing one into a skip or, when required, an error.
+An engine is Docker, a registry, the workflow runner `act`, Claude Code itself, or what checks workflows. One is
+looked for when a test asks for it; for Docker that includes making the base image. Which tests need which is
+said by markers; `tests/conftest.py` turns a missing engine into a skip or, when required, into an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
-BASE_IMAGE = os.environ.get("FLAUDE_TEST_BASE_IMAGE") or "flaude-test-base:latest"
+BASE_IMAGE = "flaude-test-base:latest"
 WORKFLOW_PARSER = "@actions/workflow-parser@0.3.61"
 _INSTALL = "python -m tests.support.engines install-"
 MACHINE_DOCKERFILE = ROOT / "src" / "flaude_guest" / "image" / "Dockerfile"
@@ -49,8 +49,13 @@ def claude_version() -> str:
 def _docker_missing() -> str:
     if not shutil.which("docker"):
         return "there is no docker program"
-    answer = _run("docker", "version", "--format", "{{.Server.Os}}", check=False)
-    return "" if answer.returncode == 0 else "no Docker engine answers"
+    if _run("docker", "version", check=False).returncode != 0:
+        return "no Docker engine answers"
+    try:
+        base_image()
+    except RuntimeError as error:
+        return f"the base image cannot be made ({str(error).splitlines()[-1]})"
+    return ""
 
 
 def _registry_missing() -> str:
@@ -166,8 +171,10 @@ def _npm_install(folder: Path, *packages: str) -> None:
 
 @functools.cache
 def base_image() -> str:
-    """The image the others are built on, made first if need be."""
-    _run(str(ROOT / ".ci" / "base-image"), env={"FLAUDE_TEST_BASE_IMAGE": BASE_IMAGE})
+    """The image the others are built on: `FLAUDE_TEST_BASE_IMAGE` as it is, else ours, made if need be."""
+    if named := os.environ.get("FLAUDE_TEST_BASE_IMAGE"):
+        return named
+    _run(str(ROOT / ".ci" / "base-image"), BASE_IMAGE)
     return BASE_IMAGE
 
 
