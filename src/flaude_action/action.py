@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flaude_action import __version__
 from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError, InternalError, RunCancelled
-from flaude_action.inputs import Inputs, given_secrets
+from flaude_action.inputs import Inputs, given_inputs, given_secrets
 from flaude_action.report import Report
 from flaude_action.run_report import Outputs, RunReport
 from flaude_action.state import load_state
@@ -51,7 +51,7 @@ async def main(environ: Mapping[str, str], stdout: TextIO, cancellation: Cancell
     except FlaudeError as error:
         return _tell(error, report)
     except Exception:
-        report.say(traceback.format_exc())
+        report.quote(traceback.format_exc())
         return _tell(InternalError(), report)
 
 
@@ -77,7 +77,7 @@ async def _reap(environ: Mapping[str, str], state: Mapping[str, str]) -> list[st
 
     told = []
     flaps, api = base_urls(environ)
-    token = environ.get("INPUT_FLY_API_TOKEN", "")
+    token = given_inputs(environ).get("fly_api_token", "")
     async with Fly(token, flaps_url=flaps, api_url=api, user_agent=USER_AGENT) as fly:
         for machine in await fly.list_machines(state["app"], metadata={META_NONCE: state["nonce"]}):
             try:

@@ -93,7 +93,7 @@ CATALOG: dict[str, Kind] = _table(
     # Repository and setup.
     ("clone_auth_failed", "clone", "user", "The repository refused us",
      "The machine may not read the repository.",
-     "Pass `github_token:` with `permissions: contents: read`, or `clone_token:` for another repository."),
+     "Pass a `clone_token:` that can only read contents; public repositories need none."),
     ("clone_ref_not_found", "clone", "user", "The commit does not exist",
      "The repository has no such branch, tag or commit.",
      "Check `ref:`; after a force-push the commit of the event may be gone."),

@@ -112,6 +112,11 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(work)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Nobody reads us any more. What was running has been ended on the way here; Python's own last flush
+        # would fail again. https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -32,6 +32,8 @@ GRACE_S = 10
 """How long Claude Code may take to exit after a good result."""
 BOOT_S = 300
 """The longest a machine may take from create to started; most of it is the image pull."""
+JOB_BYTES = 256 * 1024
+"""The job travels on the stdin of one exec, which is known to take this much (`doctor` tries it)."""
 MARGIN_S = 60
 """The host's deadline is later than the guest's by this, so that the guest's own verdict comes first."""
 
@@ -111,6 +113,12 @@ class MachineConfig:
             problems.append(ConfigError("secret_missing", text))
         if any(repo.sha and not _COMMIT.fullmatch(repo.sha) for repo in self.repositories):
             problems.append(ConfigError("config_invalid", "RepoSpec.sha must be 40 lower-case hex digits."))
+        if not problems and (size := len(json.dumps(self.job("")))) > JOB_BYTES:
+            text = (
+                f"The job is {size >> 10} KiB; prompt, settings, schema and env may have {JOB_BYTES >> 10}."
+            )
+            hint = "Put long texts into files of the repository and name them in the prompt."
+            problems.append(ConfigError("config_invalid", text, hint=hint))
         if problems:
             raise ConfigError.of(problems)
 

@@ -35,7 +35,9 @@ async def preflight(inputs: Inputs, event: Event, fly: Fly) -> MachineConfig:
     if problems:
         raise ConfigError.of(problems)
     assert not isinstance(checkout, BaseException)  # noqa: S101 - it would have been a problem or raised
-    return _config(inputs, event, checkout)
+    config = _config(inputs, event, checkout)
+    config.check()
+    return config
 
 
 async def _checkout(inputs: Inputs, event: Event) -> Checkout:

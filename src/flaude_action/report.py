@@ -42,6 +42,7 @@ OUTPUTS_BYTES = 400_000
 """All outputs of one step; the job may have 1 MB, counted in UTF-16, and has other steps as well."""
 SUMMARY_BYTES = 900_000
 """The runner refuses summaries over 1 MiB as a whole."""
+_EVENT = f"{MARGIN}[flaude:event:"
 
 
 class Report:
@@ -94,13 +95,16 @@ class Report:
         """Lines of the machine's log, as they come: to the step log, the log file and the tail.
 
         The margin goes into the file too: printing that file in a later step must not run commands either.
+        Our guest's event lines are for machines: people see them in the file, and under step debug.
         """
         safe = margin_lines(self.redact(visible("\n".join(lines))))
         self.lines += len(lines)
-        self._tail.extend(cut(line, TAIL_LINE_CHARS) for line in safe[-TAIL_LINES:])
         if safe:
             self._write_log("\n".join(safe) + "\n")
-            self._print("\n".join(map(cut, safe)))
+        shown = safe if self.debugging else [line for line in safe if not line.startswith(_EVENT)]
+        self._tail.extend(cut(line, TAIL_LINE_CHARS) for line in shown[-TAIL_LINES:])
+        if shown:
+            self._print("\n".join(map(cut, shown)))
 
     def _write_log(self, text: str) -> None:
         if self._log is None:
