@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON = os.environ.get("FLAUDE_TEST_GUEST_PYTHON") or sys.executable
+"""The guest must run on Python 3.9; set this to try another one."""
 NONCE = "0123456789abcdef"
 Json = dict[str, Any]
 
@@ -58,7 +60,7 @@ class Guest:
     def verb(self, *args: str, stdin: Json | None = None) -> tuple[int, Json]:
         """(exit code, document) of one `flaude-guest` call."""
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _PROGRAM, *args],
+            [PYTHON, "-I", "-c", _PROGRAM, *args],
             input=json.dumps(stdin).encode() if stdin is not None else b"",
             env=self.environ,
             cwd=self.root,
@@ -114,7 +116,9 @@ _PROGRAM = (
 
 
 @contextlib.contextmanager
-def guest(root: Path, *, claude: str = "true", **environ: str) -> Iterator[Guest]:
+def guest(
+    root: Path, *, claude: str = "true", arguments: tuple[str, ...] = (), **environ: str
+) -> Iterator[Guest]:
     """Start a supervisor in `root`; ended and cleared away with everything it started."""
     root.mkdir(parents=True, exist_ok=True)
     env = {
@@ -130,7 +134,7 @@ def guest(root: Path, *, claude: str = "true", **environ: str) -> Iterator[Guest
     log = root / "stdout"
     with log.open("wb") as stdout:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _PROGRAM],
+            [PYTHON, "-I", "-c", _PROGRAM, *arguments],
             env=env,
             cwd=root,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,118 @@
+"""Claude Code's command line and environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.guest import NONCE, job
+
+from flaude_guest import agent
+from flaude_guest.job import Job, read
+from flaude_guest.places import Places, image_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLACES = Places.of({"FLAUDE_HOME": "/private/home", "PATH": "/tools"}, isolated=False)
+
+
+def taken(**changes: Any) -> Job:
+    return read(job(**changes), NONCE)
+
+
+def command(**options: Any) -> list[str]:
+    return agent.command("claude", taken(agent=options).agent)
+
+
+def test_the_plain_command_line() -> None:
+    """Without wishes everything is allowed, and our own flags come last."""
+    session = "01234567-89ab-cdef-0123-456789abcdef"
+    assert command(session_id=session) == [
+        "claude",
+        "--dangerously-skip-permissions",
+        f"--session-id={session}",
+        "-p",
+        "--output-format=stream-json",
+        "--verbose",
+    ]
+
+
+def test_wishes_become_flags() -> None:
+    """Each option is one word with its value, so that no value can be read as a flag."""
+    argv = command(
+        model="opus",
+        max_turns=3,
+        max_budget_usd=0.5,
+        settings="{}",
+        append_system_prompt="-x",
+        json_schema='{"a":1}',
+    )
+    for word in ("--model=opus", "--max-turns=3", "--max-budget-usd=0.5", "--settings={}",
+                 "--append-system-prompt=-x", '--json-schema={"a":1}'):  # fmt: skip
+        assert word in argv
+
+
+def test_named_tools_are_the_only_ones() -> None:
+    """With a list nothing is skipped: what is not on it is denied."""
+    argv = command(allowed_tools=["Bash(npm test)", "Edit"])
+    at = argv.index("--allowedTools")
+    assert argv[at - 1 : at + 3] == ["--permission-mode=dontAsk", "--allowedTools", "Bash(npm test)", "Edit"]
+    assert "--dangerously-skip-permissions" not in argv
+
+
+@pytest.mark.parametrize(
+    "args", [["--permission-mode", "plan"], ["--allowedTools=Bash"], ["--tools", "Bash"]]
+)
+def test_the_users_own_permissions_stand(args: list[str]) -> None:
+    """Who sets permissions in claude_args gets them."""
+    argv = command(claude_args=args)
+    assert argv[1 : 1 + len(args)] == args
+    assert "--dangerously-skip-permissions" not in argv
+
+
+def test_the_environment_is_built_from_nothing() -> None:
+    """Of the machine only the image's variables, of the user's only those that are not ours."""
+    env = agent.environment(PLACES, taken(env={"MINE": "1", "HOME": "/x", "DISABLE_AUTOUPDATER": "0",
+                                               "CLAUDE_CODE_MAX_RETRIES": "2", "PATH": "/mine"}))  # fmt: skip
+    assert env["MINE"] == "1"
+    assert env["HOME"] == "/private/home"
+    assert env["PATH"] == "/mine"
+    assert env["DISABLE_AUTOUPDATER"] == "1"
+    assert env["CLAUDE_CODE_MAX_RETRIES"] == "2"
+    assert env["ANTHROPIC_API_KEY"] == "test-api-key"
+    assert not [name for name in env if name.startswith("FLAUDE")]
+
+
+def test_setup_gets_no_credential() -> None:
+    """The credential is in Claude Code's environment alone."""
+    assert "test-api-key" not in agent.base_environment(PLACES, taken()).values()
+
+
+@pytest.mark.parametrize("idle_s", [1, 10, 60, 600, 7200])
+def test_no_limit_inside_is_longer_than_the_silence_allowed(idle_s: int) -> None:
+    """A tool, a request and a stalled stream all end before we would take the silence for death."""
+    env = agent.environment(PLACES, taken(limits={"idle_timeout_s": idle_s}))
+    assert int(env["BASH_DEFAULT_TIMEOUT_MS"]) <= int(env["BASH_MAX_TIMEOUT_MS"]) <= idle_s * 1000
+    assert int(env["API_TIMEOUT_MS"]) <= max(1, idle_s) * 1000
+    assert int(env["CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS"]) <= max(10, idle_s) * 1000
+
+
+def test_the_images_environment_is_what_the_build_wrote_down(tmp_path: Path) -> None:
+    """Tools of the base image find their variables; a build's and a shell's own do not count."""
+    recorded = tmp_path / "image.env"
+    recorded.write_bytes(
+        b"PATH=/jdk/bin\0JAVA_HOME=/jdk\0HOME=/root\0https_proxy=x\0FLAUDE_X=1\0EMPTY=\0A=b=c\n\0"
+    )
+    assert image_environment({"PATH": "/machine", "SECRET": "x"}, recorded) == {
+        "PATH": "/jdk/bin",
+        "JAVA_HOME": "/jdk",
+        "EMPTY": "",
+        "A": "b=c\n",
+    }
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"7", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_event(line: bytes) -> None:
+    """Anything but a JSON object is text."""
+    assert agent.parse(line) is None

@@ -1,0 +1,68 @@
+"""Guest stdout: untrusted text made harmless, lines counted, a reader that went away survived."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from flaude_guest import protocol
+from flaude_guest.output import LINE_MAX_BYTES, Output, neutral
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain\ttext ü", "plain\ttext ü"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07end", "red end"),
+        ("a\rb\x00c\x7f\x9b", "abc"),
+        ("one\u2028two\u202ethree", "onetwothree"),
+        ("[flaude:exit:0]", "[flaude\\:exit:0]"),
+        ("[fl\x00aude:exit:0]", "[flaude\\:exit:0]"),
+        ("[flaude\x1b[0m:exit:0]", "[flaude\\:exit:0]"),
+        ("half \ud800 pair", "half ? pair"),
+    ],
+)
+def test_text_is_made_harmless(text: str, line: str) -> None:
+    """Controls and escapes vanish, and no marker survives, not even one that vanishing would join."""
+    assert neutral(text) == line
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "[flaude:"])
+def test_long_lines_are_cut(letter: str) -> None:
+    """A line is at most 8 KiB and says how much is missing."""
+    line = neutral(letter * 100_000)
+    assert len(line.encode()) <= LINE_MAX_BYTES
+    assert line.endswith(" bytes more)")
+    assert protocol.last_exit_marker([line]) is None
+
+
+def test_lines_are_counted_and_the_exit_line_is_the_last() -> None:
+    """Everything written is one line each; after the exit line nothing more comes."""
+    reader, writer = os.pipe()
+    output = Output(writer)
+    output.say("hello\nworld")
+    output.pass_on("text")
+    output.event({"seq": 1, "type": "boot"})
+    assert output.lines == 3
+    output.exit(7)
+    output.say("too late")
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        assert file.read().splitlines() == [
+            "[flaude] helloworld",
+            "text",
+            '[flaude:event:{"seq":1,"type":"boot"}]',
+            "[flaude:exit:7]",
+        ]
+
+
+def test_a_reader_that_went_away_is_survived() -> None:
+    """The work goes on when nobody reads the log."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    output = Output(writer)
+    output.say("nobody hears this")
+    output.say("nor this")
+    os.close(writer)
+    assert output.lines == 1
