@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from bench import startup
+from bench import container, startup
 
 FEW, MANY = 300_000, 3_000_000
 
@@ -24,6 +24,13 @@ def main() -> None:
     many = _log_intake(MANY)
     growth = many["peak_rss_mb"] - few["peak_rss_mb"]
     _row(f"memory after {MANY:,} lines", "80 MB, flat", f"{many['peak_rss_mb']:.0f} MB ({growth:+.1f} MB)")
+
+    if reason := container.missing():
+        _row("the action's image", "60 MB, 1 s", f"not measured: {reason}")
+    else:
+        image = container.measure()
+        _row("image, compressed, without python:3.13-slim", "60 MB with it", f"{image['layers_mb']:.1f} MB")
+        _row("docker run to the first API call", "1 s", f"{image['first_call_s']:.2f} s")
 
 
 def _log_intake(lines: int) -> dict[str, float]:

@@ -15,9 +15,13 @@ import tempfile
 import threading
 import time
 import venv
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FLAUDE = "flaude==0.6.1"
 CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
@@ -32,12 +36,14 @@ asyncio.run(flaude.run_and_destroy("bench", config))
 
 
 class _Fly(BaseHTTPRequestHandler):
-    """Answers any GET with a started app, refuses any create, and notes when the create came."""
+    """Answers any GET with an app, refuses any create, and notes when the first of each came."""
 
     protocol_version = "HTTP/1.1"
+    asked_at: float = 0.0
     created_at: float = 0.0
 
     def do_GET(self) -> None:
+        type(self).asked_at = type(self).asked_at or time.monotonic()
         app = {"name": "bench", "organization": {"slug": "bench"}, "status": "deployed", "machines": []}
         self._answer(200, [] if self.path.split("?")[0].endswith("/machines") else app)
 
@@ -58,22 +64,26 @@ class _Fly(BaseHTTPRequestHandler):
         """Say nothing: the table is the output."""
 
 
+@contextmanager
+def fly() -> Iterator[str]:
+    """Serve it; yields the URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Fly)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
 def measure(pairs: int = 15) -> dict[str, float]:
     """`{ours_s, flaude_s, ratio}`: medians over the pairs; the ratio is the median of the pairs' own."""
     theirs = _flaude_python()
     their_environment = {"FLY_API_TOKEN": "fm2_bench"}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Fly)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
     found = []
-    with tempfile.TemporaryDirectory() as workspace:
-        (Path(workspace) / "event.json").write_text("{}")
+    with fly() as url, tempfile.TemporaryDirectory() as workspace:
         for _ in range(pairs + 1):
-            ours_s = _seconds([sys.executable, "-I", "-c", OURS], _our_environment(url, workspace))
-            theirs_s = _seconds([str(theirs), "-I", "-c", THEIRS, f"{url}/v1"], their_environment)
+            _, ours_s = seconds([sys.executable, "-I", "-c", OURS], our_environment(url, Path(workspace)))
+            _, theirs_s = seconds([str(theirs), "-I", "-c", THEIRS, f"{url}/v1"], their_environment)
             found.append((ours_s, theirs_s))
-    server.shutdown()
-    server.server_close()
     warm = found[1:]  # the first pair writes bytecode and fills the page cache
     return {
         "ours_s": statistics.median(ours for ours, _ in warm),
@@ -82,17 +92,20 @@ def measure(pairs: int = 15) -> dict[str, float]:
     }
 
 
-def _seconds(command: list[str], environ: dict[str, str]) -> float:
-    _Fly.created_at = 0.0
+def seconds(command: list[str], environ: dict[str, str]) -> tuple[float, float]:
+    """From start to the first question and to the create request. Raises RuntimeError when none comes."""
+    _Fly.asked_at = _Fly.created_at = 0.0
     start = time.monotonic()
     environ = {"PATH": os.environ["PATH"], **environ}
     done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if not _Fly.created_at:
         raise RuntimeError(f"no create request from {command[0]}:\n{done.stdout}\n{done.stderr}")
-    return _Fly.created_at - start
+    return _Fly.asked_at - start, _Fly.created_at - start
 
 
-def _our_environment(url: str, workspace: str) -> dict[str, str]:
+def our_environment(url: str, workspace: Path) -> dict[str, str]:
+    """What the runner would set, for a step that names its repository."""
+    (workspace / "event.json").write_text("{}")
     inputs = {
         "prompt": "p",
         "claude_code_oauth_token": "sk-ant-oat01-bench",
@@ -105,7 +118,7 @@ def _our_environment(url: str, workspace: str) -> dict[str, str]:
     runner = {
         "FLY_FLAPS_BASE_URL": url,
         "FLY_API_BASE_URL": url,
-        "GITHUB_WORKSPACE": workspace,
+        "GITHUB_WORKSPACE": str(workspace),
         "GITHUB_REPOSITORY": "o/r",
         "GITHUB_EVENT_NAME": "workflow_dispatch",
         "GITHUB_EVENT_PATH": f"{workspace}/event.json",
