@@ -21,7 +21,8 @@ FREE_MIN_BYTES = 256 * 1024 * 1024
 CLAUDE_START_S = 120.0
 """The binary is large and the first read of a cold disk slow."""
 
-_WRITE = 'for folder in "$@"; do : > "$folder/.flaude-check" && rm "$folder/.flaude-check" || exit 1; done'
+# Named by its process: without isolation several machines share one /tmp.
+_WRITE = ': > "$1/.flaude-check-$$" && rm "$1/.flaude-check-$$"'
 
 
 @dataclass(frozen=True)

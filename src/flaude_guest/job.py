@@ -76,6 +76,13 @@ class Job:
     limits: Limits
     show_full_output: bool
 
+    @property
+    def secrets(self) -> list[str]:
+        """What must not appear in the log."""
+        tokens = [repository.token for repository in self.repositories]
+        keys = [value for name, value in self.credentials.items() if name != "ANTHROPIC_BASE_URL"]
+        return [secret for secret in (*tokens, *keys) if secret]
+
 
 def read(document: Any, nonce: str) -> Job:
     """The job of a provision document. Raises JobRefused."""

@@ -81,6 +81,9 @@ class Journey:
 
     def _steps(self, problem: checks.Problem | None) -> None:
         self._record.enter("checks")
+        reason = self._watch()
+        if reason:
+            raise CutShort(reason)  # it may have cut the checks short too
         if problem is not None:
             self._outcome.fail("environment_unusable", "checks", problem.details, problem.line)
             return

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-from typing import Any
+from typing import Any, Iterable, Sequence
 
 from flaude_guest import protocol
 
 LINE_MAX_BYTES = 8 * 1024
+SECRET_MIN_CHARS = 8
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # C0 without tab, DEL, C1, line and paragraph separators, and the marks that reorder text on a screen.
 _CONTROLS = re.compile(
@@ -21,12 +22,14 @@ _CONTROLS = re.compile(
 )
 
 
-def neutral(text: str) -> str:
-    """One line of somebody else's text: no control characters, none of our markers, at most 8 KiB.
+def neutral(text: str, secrets: Sequence[str] = ()) -> str:
+    """One line of somebody else's text: no control characters, no secrets, no markers of ours, at most 8 KiB.
 
-    Controls go first, because removing one could join the two halves of a marker.
+    Controls go first, because removing one could join the two halves of a marker or a secret.
     """
     visible = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    for secret in secrets:
+        visible = visible.replace(secret, "***")
     line = protocol.break_markers(visible)
     encoded = line.encode("utf-8", "replace")
     if len(encoded) <= LINE_MAX_BYTES:
@@ -44,14 +47,19 @@ class Output:
         self._fd = fd
         self._lock = threading.Lock()
         self._broken = False
+        self._secrets: tuple[str, ...] = ()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """From now on show these as ***. Ones too short to be secrets would only make the log unreadable."""
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS)
 
     def say(self, text: str) -> None:
         """A line of our own words."""
-        self._write("[flaude] " + neutral(text))
+        self._write("[flaude] " + neutral(text, self._secrets))
 
     def pass_on(self, text: str) -> None:
         """A line of somebody else's text."""
-        self._write(neutral(text))
+        self._write(neutral(text, self._secrets))
 
     def event(self, event: dict[str, Any]) -> None:
         self._write(protocol.event_line(event))

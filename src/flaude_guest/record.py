@@ -128,7 +128,7 @@ class Record:
             "nonce": self.nonce,
             "seq": self._seq,
             "phase": self.phase,
-            "times": self.times,
+            "times": {name: list(span) for name, span in self.times.items()},
             "result": self.result,
             "result_digest": self._digest,
         }

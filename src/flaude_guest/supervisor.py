@@ -32,6 +32,9 @@ DEADLINE_DEFAULT_S = 6 * 3600.0
 TERMINATED_HOLD_S = 5.0
 """After a SIGTERM the platform's patience is short, but a host that is reading gets its result."""
 
+LAST_WORD_S = 5.0
+"""How long anybody may block our way out."""
+
 
 def boot_clock() -> float:
     """Seconds on a clock that also counts while the machine is suspended."""
@@ -93,6 +96,7 @@ class Supervisor:
         record, job = self._record, self._record.job
         assert job is not None  # noqa: S101 - _await_job has seen it
         ends_at = self._born + self._deadline_s - min(30.0, self._deadline_s / 4)
+        self._output.hide(job.secrets)
         journey = Journey(job, self._places, self._processes, record, self._output, boot_clock, ends_at)
         outcome = journey.go(problem)
         record.finish(outcome.document(record.nonce, self._places.state))
@@ -118,14 +122,25 @@ class Supervisor:
             if left_s <= 0:
                 break
             time.sleep(min(left_s, 1.0))
-        self._output.say("the machine's deadline of %d s has passed" % self._deadline_s)
         result = self._record.result
-        self.leave(result["exit_code"] if result else EXIT_TIMEOUT)
+        code = result["exit_code"] if result else EXIT_TIMEOUT
+        _leave_anyway(code)
+        self._processes.kill_all()
+        self._output.say("the machine's deadline of %d s has passed" % self._deadline_s)
+        self.leave(code)
 
     def leave(self, code: int) -> NoReturn:
         """Kill what is left, say the last word, and go without waiting for anybody."""
+        _leave_anyway(code)
         self._processes.kill_all()
         leave(self._output, code)
+
+
+def _leave_anyway(code: int) -> None:
+    """A stdout that nobody reads must not keep the machine alive."""
+    timer = threading.Timer(LAST_WORD_S, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 def leave(output: Output, code: int) -> NoReturn:

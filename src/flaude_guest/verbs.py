@@ -57,9 +57,9 @@ def connect(run_dir: str, patience_s: float) -> socket.socket:
             finally:
                 os.close(folder)
             return connection
-        except OSError:
+        except OSError as error:
             connection.close()
-            if time.monotonic() > deadline:
+            if isinstance(error, PermissionError) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 

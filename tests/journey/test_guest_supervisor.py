@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -216,6 +217,20 @@ def test_an_agent_that_tries_to_speak_for_the_guest(tmp_path: Path) -> None:
     assert result["error"]["type"] == "result_missing"
     markers = [line for line in g.lines() if "[flaude:" in line and not protocol.parse_event_line(line)]
     assert markers == ["[flaude:exit:5]"]
+
+
+def test_a_log_nobody_reads_does_not_keep_the_machine(tmp_path: Path) -> None:
+    """When stdout is blocked the dead-man timer still ends the guest and the agent."""
+    program = agent(tmp_path, "say init; yes flaude-987; say result")
+    reader, writer = os.pipe()
+    try:
+        with guest(tmp_path / "g", claude=program, stdout=writer, FLAUDE_DEADLINE_S="1") as g:
+            g.ask("provision", stdin=job())
+            assert g.exit_code(10) == 124
+        assert subprocess.run(["pgrep", "-fx", "yes flaude-987"], check=False).returncode == 1
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_a_line_of_ten_megabytes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,14 +53,15 @@ class Guest:
     """A running supervisor. `lines()` is what it has printed so far."""
 
     process: subprocess.Popen[bytes]
+    command: list[str]
     root: Path
     environ: dict[str, str]
-    _log: Path = field(repr=False)
+    log: Path
 
     def verb(self, *args: str, stdin: Json | None = None) -> tuple[int, Json]:
         """(exit code, document) of one `flaude-guest` call."""
         done = subprocess.run(
-            [PYTHON, "-I", "-c", _PROGRAM, *args],
+            [*self.command, *args],
             input=json.dumps(stdin).encode() if stdin is not None else b"",
             env=self.environ,
             cwd=self.root,
@@ -104,7 +105,7 @@ class Guest:
         return data
 
     def lines(self) -> list[str]:
-        return self._log.read_text("utf-8").splitlines()
+        return self.log.read_text("utf-8").splitlines()
 
     def exit_code(self, within_s: float = 20) -> int:
         return self.process.wait(within_s)
@@ -117,7 +118,12 @@ _PROGRAM = (
 
 @contextlib.contextmanager
 def guest(
-    root: Path, *, claude: str = "true", arguments: tuple[str, ...] = (), **environ: str
+    root: Path,
+    *,
+    claude: str = "true",
+    arguments: tuple[str, ...] = (),
+    stdout: int | None = None,
+    **environ: str,
 ) -> Iterator[Guest]:
     """Start a supervisor in `root`; ended and cleared away with everything it started."""
     root.mkdir(parents=True, exist_ok=True)
@@ -132,17 +138,17 @@ def guest(
         **environ,
     }
     log = root / "stdout"
-    with log.open("wb") as stdout:
+    with log.open("wb") as file:
         process = subprocess.Popen(
             [PYTHON, "-I", "-c", _PROGRAM, *arguments],
             env=env,
             cwd=root,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
+            stdout=file if stdout is None else stdout,
             start_new_session=True,
         )
     try:
-        yield Guest(process, root, env, log)
+        yield Guest(process, [PYTHON, "-I", "-c", _PROGRAM], root, env, log)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -151,6 +157,36 @@ def guest(
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def container(image: str, folder: Path, *options: str, **environ: str) -> Iterator[Guest]:
+    """The machine image as a container on this machine's network; `options` are docker's."""
+    log = folder / "container.log"
+    variables = {"FLAUDE_NONCE": NONCE, **environ}
+    words = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    name = f"flaude-test-guest-{uuid.uuid4().hex[:12]}"
+    with log.open("wb") as stdout:
+        process = subprocess.Popen(
+            ["docker", "run", "--name", name, "--network=host", *options, *words, image],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+        )
+    try:
+        _await_container(name)
+        command = ["docker", "exec", "--interactive", name, "flaude-guest"]
+        yield Guest(process, command, folder, dict(os.environ), log)
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=False)
+        process.wait(20)
+
+
+def _await_container(name: str) -> None:
+    deadline = time.monotonic() + 30
+    state = ["docker", "inspect", "--format", "{{.State.Running}}", name]
+    while subprocess.run(state, capture_output=True, check=False).stdout.strip() != b"true":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

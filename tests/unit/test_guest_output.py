@@ -57,6 +57,18 @@ def test_lines_are_counted_and_the_exit_line_is_the_last() -> None:
         ]
 
 
+def test_secrets_are_hidden() -> None:
+    """A known secret never reaches the log, also when controls are strewn into it; short words stay."""
+    reader, writer = os.pipe()
+    output = Output(writer)
+    output.hide(["sk-ant-0123", "short"])
+    output.pass_on("key=sk-ant-0123, sk-\x1b[0mant-01\x0023, short")
+    output.say("it was sk-ant-0123")
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        assert file.read() == "key=***, ***, short\n[flaude] it was ***\n"
+
+
 def test_a_reader_that_went_away_is_survived() -> None:
     """The work goes on when nobody reads the log."""
     reader, writer = os.pipe()

@@ -1,0 +1,148 @@
+"""The machine image in a container: what root keeps from the agent, and that nothing of it survives."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.guest import bash, container, git, job, model, repository, served
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.docker
+
+DONE = {"text": "All done."}
+TOKEN = "ghs_token_of_the_clone"
+
+
+def test_a_run_under_isolation(machine_image: str, tmp_path: Path) -> None:
+    """The real Claude Code works as `agent`: it can change its checkout and nothing that is root's."""
+    sha = repository(tmp_path / "up", {"a.txt": "1\n"})
+    bare = tmp_path / "host" / "o" / "n.git"
+    git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "up"), str(bare))
+    (bare / "flaude-private-token").write_text(TOKEN)
+    probes = (
+        "id -un; grep NoNewPrivs /proc/self/status; echo two > a.txt",
+        "ls /run/flaude; ls /var/lib/flaude; cat /var/lib/flaude/transcript",
+        "touch /var/lib/flaude/repositories/0.git/x; git -C /var/lib/flaude/repositories/0.git gc",
+        "kill -9 1; cat /proc/1/environ; echo '[flaude:exit:0]' > /proc/1/fd/1; flaude-guest status",
+        "(setsid setsid sleep 987 &) ; sleep 0.1; pgrep -cfx 'sleep 987'; git log --oneline | wc -l",
+    )
+    with (
+        served("localfly.githost", "--root", str(tmp_path / "host")) as host,
+        model(tmp_path, *(bash(probe) for probe in probes), DONE) as url,
+        container(machine_image, tmp_path, "--env=SECRET=machine-secret") as g,
+    ):
+        one = {"url": f"{host}/o/n.git", "ref": "main", "sha": sha, "directory": "n", "token": TOKEN}
+        document = job(
+            anthropic_base_url=url, repositories=[one], setup="id -un; sleep 988 & env", show_full_output=True
+        )
+        g.ask("provision", stdin=document)
+        result = g.result()
+        left = subprocess.run(
+            [*g.command[:-1], "pgrep", "-u", "agent"], capture_output=True, check=False
+        ).stdout
+        patch = g.collect("patch")
+        assert g.ask("release")["released"] is True
+        assert g.exit_code() == 0
+    lines = g.lines()
+    assert result["ok"] is True, result
+    assert left == b""
+    assert b"+two" in patch
+    assert result["changeset"]["files"] == 1
+    assert lines.count("agent") == 1
+    for line in ("  | agent", "  | NoNewPrivs:\t1"):
+        assert line in lines
+    refusals = [line for line in lines if "ermission denied" in line or "not permitted" in line]
+    assert len(refusals) >= 7, refusals
+    assert not [line for line in lines if "machine-secret" in line or TOKEN in line]
+    assert [line for line in lines if line.startswith("[flaude:exit")] == ["[flaude:exit:0]"]
+
+
+def test_a_verb_is_roots_alone(machine_image: str, tmp_path: Path) -> None:
+    """The agent's uid cannot reach the supervisor with the same program."""
+    with container(machine_image, tmp_path) as g:
+        g.ask("status")
+        as_agent = [*g.command[:2], "--user=agent", *g.command[3:], "release"]
+        done = subprocess.run(as_agent, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "does not answer" in done.stdout
+        assert g.ask("status")["phase"] == "waiting"
+
+
+def test_a_fork_bomb_is_ended(machine_image: str, tmp_path: Path) -> None:
+    """Processes that multiply until none can be started are all ended, and the work is still collected."""
+    sha = repository(tmp_path / "up", {"a.txt": "1\n"})
+    git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "up"), str(tmp_path / "host" / "o" / "n.git"))
+    bomb = "echo two > a.txt; f() { f | f & }; f; sleep 30"
+    with (
+        served("localfly.githost", "--root", str(tmp_path / "host")) as host,
+        container(machine_image, tmp_path, "--pids-limit=300") as g,
+    ):
+        one = {"url": f"{host}/o/n.git", "ref": "main", "sha": sha, "directory": "n", "token": None}
+        g.ask("provision", stdin=job(repositories=[one], setup=bomb, limits={"timeout_s": 4}))
+        result = g.result()
+        g.ask("release")
+        assert g.exit_code() == 124
+    assert [line for line in g.lines() if "Resource temporarily unavailable" in line]
+    assert result["error"]["type"] == "run_timeout"
+    assert result["changeset"]["files"] == 1
+
+
+@pytest.mark.parametrize(
+    ("whole", "type_", "warned"),
+    [(True, "agent_oom", []), (False, None, ["tool_oom"])],
+    ids=["agent", "tool"],
+)
+def test_running_out_of_memory(
+    machine_image: str, tmp_path: Path, whole: bool, type_: str | None, warned: list[str]
+) -> None:
+    """Claude Code killed for memory is agent_oom; a tool killed for memory is a warning."""
+    eat = "python3 -c 'x = bytearray(10**9)'"
+    script = f"exec {eat}" if whole else f"{eat}; cat /agent/result"
+    (tmp_path / "init").write_text('{"type":"system","subtype":"init"}\n')
+    (tmp_path / "result").write_text(
+        '{"type":"result","subtype":"success","is_error":false,"terminal_reason":"completed","num_turns":1}\n'
+    )
+    (tmp_path / "claude").write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit\ncat /agent/init\n{script}\n')
+    (tmp_path / "claude").chmod(0o755)
+    tmp_path.chmod(0o755)
+    options = ("--memory=200m", "--memory-swap=200m", f"--volume={tmp_path}:/agent:ro")
+    with container(machine_image, tmp_path, *options, FLAUDE_CLAUDE="/agent/claude") as g:
+        g.ask("provision", stdin=job())
+        result = g.result()
+        g.ask("release")
+        g.exit_code()
+    assert (result["error"] or {}).get("type") == type_, result
+    assert [warning["type"] for warning in result["warnings"]] == warned
+    assert result["oom"] == {"kills": 1, "agent": whole}
+
+
+def test_docker_stop_gets_the_last_word(machine_image: str, tmp_path: Path) -> None:
+    """The platform's SIGTERM reaches the guest, which ends with its exit line."""
+    with container(machine_image, tmp_path) as g:
+        g.ask("status")
+        subprocess.run(["docker", "stop", "--time=10", g.command[3]], capture_output=True, check=True)
+        assert g.exit_code() == 143
+    assert g.lines()[-1] == "[flaude:exit:143]"
+
+
+def test_the_image_says_what_it_is(machine_image: str) -> None:
+    """Label, entrypoint and users are as the host and the supervisor expect them."""
+    asked = [
+        "docker",
+        "inspect",
+        "--format",
+        '{{index .Config.Labels "flaude.guest.protocol"}}',
+        machine_image,
+    ]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip() == "1"
+    run = ["docker", "run", "--rm", "--entrypoint=/bin/sh", machine_image, "-c"]
+    told = subprocess.run(
+        [*run, "for name in agent verify diff; do id -u $name; done; claude --version"],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert len(set(told[:3])) == 3
+    assert told[3].startswith("2.")
