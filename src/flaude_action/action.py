@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flaude_action import __version__
-from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError, InternalError, RunCancelled
+from flaude_action.errors import ConfigError, FlaudeError, InternalError, RunCancelled
 from flaude_action.inputs import Inputs, given_inputs, given_secrets
 from flaude_action.report import Report
 from flaude_action.run_report import Outputs, RunReport
@@ -63,30 +63,26 @@ async def post(environ: Mapping[str, str], stdout: TextIO) -> int:
     report = Report(environ, stdout)
     report.mask(given_secrets(environ))
     try:
-        for told in await _reap(environ, state):
-            report.say(told)
+        await _reap(environ, state, report)
     except FlaudeError as error:
         report.warning("cleanup_failed", f"{error.message} {error.details}")
     return EXIT_OK
 
 
-async def _reap(environ: Mapping[str, str], state: Mapping[str, str]) -> list[str]:
-    """Destroy every machine that carries this step's nonce; a sentence for each."""
+async def _reap(environ: Mapping[str, str], state: Mapping[str, str], report: Report) -> None:
+    """Destroy every machine that carries this step's nonce, and say so."""
     from flaude_action.fly import Fly, base_urls
-    from flaude_action.machine import META_NONCE
+    from flaude_action.machine import META_NONCE, destroy
 
-    told = []
     flaps, api = base_urls(environ)
     token = given_inputs(environ).get("fly_api_token", "")
     async with Fly(token, flaps_url=flaps, api_url=api, user_agent=USER_AGENT) as fly:
         for machine in await fly.list_machines(state["app"], metadata={META_NONCE: state["nonce"]}):
-            try:
-                await fly.destroy_machine(state["app"], machine.id)
-            except FlyAPIError as error:
-                if error.status_code != 404:
-                    raise
-            told.append(f"Machine {machine.id} was still there and is destroyed.")
-    return told
+            cleanup = await destroy(fly, state["app"], machine)
+            if cleanup.startswith("leaked"):
+                report.warning("cleanup_failed", f"Its id is {machine.id}.")
+            else:
+                report.say(f"Machine {machine.id} was still there and is destroyed.")
 
 
 async def _step(

@@ -182,7 +182,8 @@ class MachineExitError(FlaudeError):
         super().__init__(type, **fields)
 
     def __str__(self) -> str:
-        head = f"{self.message} (machine {self.machine_id}, exit code {self.exit_code}, state {self.state})"
+        told = f"{self.message} {self.details}".strip()
+        head = f"{told} (machine {self.machine_id}, exit code {self.exit_code}, state {self.state})"
         if not self.logs:
             return head
         tail = self.logs[-LOG_TAIL_LINES:]

@@ -173,22 +173,8 @@ class Machine:
     async def destroy(self) -> str:
         """Destroy and confirm. Never raises: what could not be done is told in `cleanup`."""
         if not self.cleanup:
-            self.cleanup = await self._destroy(self.id)
+            self.cleanup = await destroy(self._fly, self._app, self.record)
         return self.cleanup
-
-    async def _destroy(self, machine_id: str) -> str:
-        try:
-            await self._fly.destroy_machine(self._app, machine_id)
-        except FlyAPIError as error:
-            if error.status_code == 404:
-                return "already_gone"
-            log.warning("destroying machine %s: %s", machine_id, error)
-            return f"leaked:{machine_id}"
-        try:
-            done = bool(await self._wait(("destroyed",), DESTROY_CONFIRM_S))
-        except FlyAPIError as error:
-            done = error.status_code == 404
-        return "destroyed" if done else f"leaked:{machine_id}"
 
     async def _create(self) -> FlyMachine:
         """Try the regions in order; only a lack of capacity moves on to the next."""
@@ -235,6 +221,25 @@ class Machine:
             return
         creating.cancel()
         log.warning("create was cut off; a machine left behind is unprovisioned and ends itself")
+
+
+async def destroy(fly: Fly, app: str, machine: FlyMachine) -> str:
+    """Destroy a machine and see it gone: `destroyed`, `already_gone` or `leaked:<id>`. Never raises."""
+    try:
+        await fly.destroy_machine(app, machine.id)
+    except FlyAPIError as error:
+        if error.status_code == 404:
+            return "already_gone"
+        log.warning("destroying machine %s: %s", machine.id, error)
+        return f"leaked:{machine.id}"
+    try:
+        gone = (
+            await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S)
+            is not None
+        )
+    except FlyAPIError as error:
+        gone = error.status_code == 404
+    return "destroyed" if gone else f"leaked:{machine.id}"
 
 
 def _told(event: Event) -> ExitEvent:

@@ -40,6 +40,10 @@ async def test_work_is_done_and_told(tmp_path: Path) -> None:
     async with stage(tmp_path) as here:
         ended = await here.step()
         left = await here.machines_left()
+        asked = await here.fly.requests(path="/v1/apps/local")
+    calls = [each for each in asked if not each["path"].startswith("/api/")]
+    chunks = [each for each in calls if '"collect"' in each["body"]]
+    assert len(calls) <= 16 + ended.seconds / 15 + len(chunks)
     assert ended.exit_code == 0
     told = ended.outputs
     assert told["conclusion"] == "success"

@@ -244,12 +244,17 @@ def make_repository(folder: Path) -> str:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, turns: Mapping[str, Any] = FIX, *, image: str = "", **settings: Any
+    folder: Path,
+    turns: Mapping[str, Any] = FIX,
+    *,
+    image: str = "",
+    images: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Set everything up. With `image`, machines are containers of it; else processes with the real CLI."""
     sha = make_repository(folder)
     backend = "docker" if image else "process"
-    images = None if image else process_images(folder, engines.claude())
+    images = None if image else process_images(folder, engines.claude()) | dict(images or {})
     async with (
         serve_githost(folder / "repositories") as githost,
         serve_messages(dict(turns)) as model,
