@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flaude_action.errors import (
+        AgentError,
         ConfigError,
         FlaudeError,
         FlyAPIError,
@@ -42,6 +43,7 @@ DEFAULT_IMAGE = f"ghcr.io/{OWNER.lower()}/flaude-machine:{__version__}"
 __all__ = [
     "DEFAULT_IMAGE",
     "OWNER",
+    "AgentError",
     "ConfigError",
     "FlaudeError",
     "FlyAPIError",

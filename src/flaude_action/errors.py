@@ -7,6 +7,7 @@
     │   └── ImageBuildError
     ├── GuestError             the machine booted but our guest did not answer rightly
     ├── MachineExitError       the run ended and its verdict is failure
+    │   └── AgentError         the machine did its part, Claude Code or the model did not
     ├── MachineTimeout         also a TimeoutError: our deadline passed
     ├── RunCancelled           we were told to stop
     └── InternalError          a bug of ours
@@ -24,6 +25,7 @@ from typing import Any
 from flaude_action.catalog import CATALOG, Kind, Phase, Retryable
 
 __all__ = [
+    "AgentError",
     "ConfigError",
     "FlaudeError",
     "FlyAPIError",
@@ -188,6 +190,10 @@ class MachineExitError(FlaudeError):
             return head
         tail = self.logs[-LOG_TAIL_LINES:]
         return "\n".join([head, f"Last {len(tail)} of {len(self.logs)} log lines:", *tail])
+
+
+class AgentError(MachineExitError):
+    """Claude Code or the model failed; the guest's document says how."""
 
 
 class MachineTimeout(FlaudeError, TimeoutError):

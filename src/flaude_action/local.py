@@ -32,16 +32,18 @@ It starts machines for whoever asks on this computer. Ctrl-C ends it and removes
 async def serve(backend: BackendName, port: int, state: Path | None, pairs: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM. 0, or 2 when it cannot start (the reason is on stderr)."""
     try:
-        from localfly.serve import serving, until_told_to_end
+        from localfly.backend import BackendUnavailable
+        from localfly.serve import serving, told_to_end
         from localfly.settings import SettingError, Settings
     except ModuleNotFoundError as missing:
         return _refuse(_MISSING.format(name=missing.name))
     try:
         settings = Settings.from_pairs(list(pairs))
+        told = told_to_end()
         async with serving(backend, settings=settings, state=state, port=port) as address:
             _say(_note(address, settings.apps))
-            await until_told_to_end()
-    except SettingError as problem:
+            await told.wait()
+    except (SettingError, BackendUnavailable) as problem:
         return _refuse(f"localfly: {problem}")
     except OSError as problem:
         return _refuse(f"localfly cannot serve on port {port}: {problem.strerror}")

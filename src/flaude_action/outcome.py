@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.catalog import CATALOG
-from flaude_action.errors import FlaudeError, MachineExitError, MachineTimeout, RunCancelled
+from flaude_action.errors import AgentError, FlaudeError, MachineExitError, MachineTimeout, RunCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flaude_action.machine import Launch, Machine
     from flaude_action.verdict import Evidence, Verdict
 
+_AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
 
 
@@ -111,9 +112,9 @@ class Outcome:
             return MachineTimeout(verdict.type, **told)
         if verdict.conclusion == "cancelled":
             return RunCancelled("cancelled", **told)
-        return MachineExitError(
-            self.machine_id, verdict.exit_code, self.state, logs, type=known_type(verdict.type), **told
-        )
+        kind = known_type(verdict.type)
+        error = AgentError if CATALOG[kind].phase in _AGENT_PHASES else MachineExitError
+        return error(self.machine_id, verdict.exit_code, self.state, logs, type=kind, **told)
 
 
 def known_type(type_: str) -> str:
