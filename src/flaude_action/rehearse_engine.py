@@ -74,6 +74,7 @@ def _choose(wanted: str | None, cache: Path, say: Callable[[str], None]) -> Engi
 
 def _processes(cache: Path, say: Callable[[str], None]) -> Engine:
     """The guest as plain processes: what has a fixed place in the image lies in the machine's own folder."""
+    cache = cache.resolve()  # a machine's commands run in a folder of their own
     claude = _claude(cache, say)
     commands = cache / "commands"
     commands.mkdir(parents=True, exist_ok=True)
