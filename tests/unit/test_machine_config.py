@@ -1,0 +1,87 @@
+"""What is sent where: the job with its secrets, the machine's configuration without any."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flaude_action import ConfigError, MachineConfig, RepoSpec
+from flaude_action.secret import SecretStr
+
+NO_SHA = RepoSpec("u", sha="HEAD")
+WHOLE = MachineConfig(
+    image="i:1",
+    prompt="p",
+    claude_code_oauth_token=SecretStr("token-one"),
+    repos=["https://example.com/o/first.git", RepoSpec("https://example.com/o/second", token="token-two")],
+    region="ams",
+    regions=("fra", "ams"),
+    env={"A": SecretStr("token-three"), "B": "plain"},
+)
+
+
+def test_create_config_holds_no_secret_and_no_prompt() -> None:
+    """What goes to Fly's API in exec mode has the nonce and times only."""
+    env = WHOLE.guest_env("0" * 16)
+    body = json.dumps(WHOLE.create_config(env, {"managed_by": "flaude-action"}))
+    assert set(env) == {"FLAUDE_NONCE", "FLAUDE_PROVISION_S", "FLAUDE_DEADLINE_S"}
+    for text in ("token-one", "token-two", "token-three", "plain", '"p"'):
+        assert text not in body
+    config = json.loads(body)
+    assert (config["auto_destroy"], config["restart"]) == (True, {"policy": "no"})
+    assert config["stop_config"]["signal"] == "SIGTERM"
+
+
+def test_job_holds_everything() -> None:
+    """The job document has prompt, credentials, repositories with their tokens, and env."""
+    job = WHOLE.job("0" * 16)
+    assert job["credentials"] == {"anthropic_api_key": None, "claude_code_oauth_token": "token-one"}
+    assert [(repo["directory"], repo["token"]) for repo in job["repositories"]] == [
+        ("first", None),
+        ("second", "token-two"),
+    ]
+    assert job["env"] == {"A": "token-three", "B": "plain"}
+
+
+def test_foreign_env_speaks_flaudes_words() -> None:
+    """A foreign image finds prompt, credential and repositories where flaude's entrypoint looks for them."""
+    env = WHOLE.foreign_env()
+    assert (env["FLAUDE_PROMPT"], env["CLAUDE_CODE_OAUTH_TOKEN"]) == ("p", "token-one")
+    first, _ = json.loads(env["FLAUDE_REPOS"])
+    assert first["url"] == "https://example.com/o/first.git"
+    assert "token-two" not in json.dumps(env)
+
+
+def test_regions_in_order_without_repeats() -> None:
+    """`region` first, then `regions`; with neither Fly chooses."""
+    assert WHOLE.wanted_regions == ("ams", "fra")
+    assert MachineConfig().wanted_regions == (None,)
+
+
+def test_secrets_lists_what_to_mask() -> None:
+    """Every secret is named once; plain `env` values are not secrets."""
+    assert WHOLE.secrets() == ["token-one", "token-two", "token-three"]
+
+
+@pytest.mark.parametrize(
+    ("config", "types"),
+    [
+        (MachineConfig(), ["prompt_missing", "secret_missing"]),
+        (
+            MachineConfig(prompt="p", anthropic_api_key="k", repos=[NO_SHA]),
+            ["config_invalid"],
+        ),
+        (MachineConfig(prompt="p" * 300_000, anthropic_api_key="k"), ["config_invalid"]),
+    ],
+)
+def test_check_finds_all_problems(config: MachineConfig, types: list[str]) -> None:
+    """Everything that is wrong is told at once."""
+    with pytest.raises(ConfigError) as raised:
+        config.check()
+    assert [problem.type for problem in raised.value.problems] == types
+
+
+def test_check_accepts_a_whole_config() -> None:
+    """A config with all it needs passes."""
+    WHOLE.check()
