@@ -7,7 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from localfly.serve import serving, until_told_to_end
+from localfly.backend import BackendUnavailable
+from localfly.serve import serving, told_to_end
 from localfly.settings import SettingError, Settings, describe
 
 
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def program(options: argparse.Namespace, settings: Settings) -> None:
+    told = told_to_end()
     async with serving(
         options.backend,
         settings=settings,
@@ -36,7 +38,7 @@ async def program(options: argparse.Namespace, settings: Settings) -> None:
     ) as address:
         sys.stdout.write(address.as_line() + "\n")
         sys.stdout.flush()
-        await until_told_to_end()
+        await told.wait()
 
 
 def main() -> None:
@@ -45,10 +47,9 @@ def main() -> None:
         sys.stdout.write(describe() + "\n")
         return
     try:
-        settings = Settings.from_pairs(options.pairs)
-    except SettingError as error:
+        asyncio.run(program(options, Settings.from_pairs(options.pairs)))
+    except (SettingError, BackendUnavailable) as error:
         raise SystemExit(f"localfly: {error}") from error
-    asyncio.run(program(options, settings))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ was written in ns since the epoch (None: now)."""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+class BackendUnavailable(Exception):
+    """What the backend needs is not on this computer."""
+
+
 class LaunchFailed(Exception):
     """The machine cannot be started; the text is for its log."""
 

@@ -12,11 +12,12 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig
 
+import docker
 from localfly.backend import (
+    BackendUnavailable,
     ExecResult,
     Execution,
     Exit,
@@ -29,13 +30,12 @@ from localfly.backend import (
     Sink,
     Workload,
 )
-from localfly.docker_calls import entries_of, exec_stream, in_thread, log_lines
+from localfly.docker_calls import engine_address, exec_stream, follow_lines, in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from docker import DockerClient
-
     from localfly.settings import Settings
 
 LABEL_STATE = "localfly.state"
@@ -45,12 +45,16 @@ _NOBODY = "65534:65534"
 
 
 class DockerBackend:
-    """`state` is the directory whose machines these are. Raises DockerException when there is no engine."""
+    """`state` is the directory whose machines these are. Raises BackendUnavailable: there is no engine."""
 
     def __init__(self, settings: Settings, state: Path) -> None:
         self._settings = settings
         self._state = str(state)
-        self._client = docker.from_env()
+        engine_address()
+        try:
+            self._client = docker.from_env()
+        except DockerException as error:
+            raise BackendUnavailable("no Docker engine answers (see DOCKER_HOST)") from error
 
     async def image(self, reference: str) -> Image:
         return await in_thread(lambda: self._image(reference))
@@ -136,9 +140,8 @@ class DockerWorkload:
         return {"container": self._container}
 
     async def ended(self) -> Exit:
-        loop = asyncio.get_running_loop()
         while True:
-            await in_thread(lambda: self._follow(loop))
+            await self._follow()
             try:
                 state = (await in_thread(self._inspect))["State"]
             except NotFound:
@@ -150,13 +153,13 @@ class DockerWorkload:
         found: dict[str, Any] = self._client.api.inspect_container(self._container)
         return found
 
-    def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _follow(self) -> None:
         """Hand lines over until the container ends or the engine closes the stream."""
-        with contextlib.suppress(NotFound):
-            entries = entries_of(self._container, self._client, since_s=self._after_ns // 10**9)
-            for at_ns, line in log_lines(entries, self._after_ns):
-                self._after_ns = at_ns
-                loop.call_soon_threadsafe(self._sink, line, at_ns, at_ns)
+        with contextlib.suppress(NotRunning):
+            async with contextlib.aclosing(follow_lines(self._container, self._after_ns)) as lines:
+                async for at_ns, line in lines:
+                    self._after_ns = max(self._after_ns, at_ns)
+                    self._sink(line, at_ns, at_ns)
 
     def _exit(self, state: dict[str, Any]) -> Exit:
         """A code over 128 is a signal only if we sent it or memory ran out: programs use them, too."""

@@ -10,14 +10,15 @@ import contextlib
 import json
 import os
 import threading
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from localfly.backend import NotRunning
+from localfly.backend import BackendUnavailable, NotRunning
 
 T = TypeVar("T")
 
@@ -26,11 +27,11 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 class EngineUnreachable(Exception):
-    """No Docker engine where DOCKER_HOST points, or not one that can be spoken to."""
+    """The engine answered with an error of its own."""
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run a blocking call in a daemon thread: an endless log stream must not keep the program alive."""
+    """Run a blocking call in a daemon thread: a call that hangs must not keep the program alive."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -56,23 +57,33 @@ async def in_thread(work: Callable[[], T]) -> T:
     return await future
 
 
-def log_lines(entries: Iterator[bytes], after_ns: int) -> Iterator[tuple[int, bytes]]:
-    """Lines with their times from the engine's entries (`<RFC3339 time> <text>`), later than `after_ns`.
+class LineJoiner:
+    """Lines with their times from the engine's log entries (`<RFC3339 time> <text>`).
 
-    The engine cuts long lines into entries of 16 KiB; all but the last come without line end.
+    The engine cuts long lines into entries of 16 KiB, all but the last without line end, and the entries of
+    stdout and stderr come in between each other. Entries up to `after_ns` were told before and are dropped.
     """
-    at_ns, rest = 0, bytearray()
-    for entry in entries:
+
+    def __init__(self, after_ns: int = 0) -> None:
+        self._after_ns = after_ns
+        self._rests: dict[int, tuple[int, bytearray]] = {}
+
+    def take(self, stream: int, entry: bytes) -> tuple[int, bytes] | None:
+        """The line that this entry ends, if it does."""
         stamp, _, text = entry.partition(b" ")
         at_ns = _nanoseconds(stamp.decode("ascii"))
-        if at_ns <= after_ns:
-            continue
-        rest += text
-        if text.endswith(b"\n") or len(rest) >= _LONGEST_LINE:
-            yield at_ns, bytes(rest.removesuffix(b"\n"))
-            rest.clear()
-    if rest:
-        yield at_ns, bytes(rest)
+        if at_ns <= self._after_ns:
+            return None
+        line = self._rests.pop(stream, (0, bytearray()))[1]
+        line += text
+        if text.endswith(b"\n") or len(line) >= _LONGEST_LINE:
+            return at_ns, bytes(line.removesuffix(b"\n"))
+        self._rests[stream] = (at_ns, line)
+        return None
+
+    def unfinished(self) -> list[tuple[int, bytes]]:
+        """What came without a line end, when nothing more comes."""
+        return sorted((at_ns, bytes(rest)) for at_ns, rest in self._rests.values())
 
 
 def _nanoseconds(stamp: str) -> int:
@@ -80,6 +91,25 @@ def _nanoseconds(stamp: str) -> int:
     seconds, _, fraction = stamp.rstrip("Z").partition(".")
     whole = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     return int(whole.timestamp()) * 10**9 + int(fraction.ljust(9, "0") or 0)
+
+
+async def follow_lines(container: str, after_ns: int) -> AsyncGenerator[tuple[int, bytes], None]:
+    """A container's lines with their times, from the first later than `after_ns` until it ends.
+
+    Spoken without the SDK, which does not tell stdout from stderr. In HTTP/1.0, so that the answer is not
+    cut into chunks. https://docs.docker.com/reference/api/engine/version/v1.41/#operation/ContainerLogs
+    Raises NotRunning when there is no such container, EngineUnreachable, OSError.
+    """
+    query = f"follow=1&stdout=1&stderr=1&timestamps=1&since={after_ns // 10**9}"
+    head = f"GET /containers/{container}/logs?{query} HTTP/1.0\r\nHost: docker\r\n\r\n"
+    joiner = LineJoiner(after_ns)
+    async with _conversation(head.encode()) as (reader, _):
+        async for stream, entry in _frames(reader):
+            line = joiner.take(stream, entry)
+            if line is not None:
+                yield line
+    for line in joiner.unfinished():
+        yield line
 
 
 @dataclass(frozen=True)
@@ -95,40 +125,56 @@ async def exec_stream(exec_id: str, stdin: bytes, output_max_bytes: int) -> Exec
     https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Exec/operation/ExecStart
     Raises NotRunning, EngineUnreachable, OSError.
     """
-    reader, writer = await _connect()
     body = json.dumps({"Detach": False, "Tty": False}).encode()
     head = (
         f"POST /exec/{exec_id}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
         f"Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    sending: asyncio.Task[None] | None = None
-    try:
-        writer.write(head.encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        status = int(answer.split(b" ", 2)[1])
-        if status == 409:
-            raise NotRunning("the container ended")
-        if status not in (101, 200):
-            raise EngineUnreachable(f"the engine answered {status} to an exec")
+    kept = {1: bytearray(), 2: bytearray()}
+    async with _conversation(head.encode() + body) as (reader, writer):
         sending = asyncio.create_task(_send(writer, stdin))
-        return await _read_frames(reader, output_max_bytes)
-    finally:
-        if sending is not None:
+        try:
+            async for stream, payload in _frames(reader):
+                kept[stream] += payload[: output_max_bytes - len(kept[stream])]
+        finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
+    return ExecOutput(bytes(kept[1]), bytes(kept[2]))
+
+
+@asynccontextmanager
+async def _conversation(request: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to the engine, the request sent and the head of a good answer read."""
+    reader, writer = await _connect()
+    try:
+        writer.write(request)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        status = int(answer.split(b" ", 2)[1])
+        if status in (404, 409):
+            raise NotRunning("no such container, or it ended")
+        if status not in (101, 200):
+            raise EngineUnreachable(f"the engine answered {status}")
+        yield reader, writer
+    finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
 
-async def _connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+def engine_address() -> tuple[str, str]:
+    """DOCKER_HOST as scheme and address. Raises BackendUnavailable: only the SDK could speak to it."""
     scheme, _, where = (os.environ.get("DOCKER_HOST") or DEFAULT_HOST).partition("://")
+    if scheme == "unix" or (scheme == "tcp" and not os.environ.get("DOCKER_TLS_VERIFY")):
+        return scheme, where
+    raise BackendUnavailable(f"DOCKER_HOST must be unix:// or plain tcp://, not {scheme}://")
+
+
+async def _connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    scheme, where = engine_address()
     if scheme == "unix":
         return await asyncio.open_unix_connection(where)
-    if scheme == "tcp" and not os.environ.get("DOCKER_TLS_VERIFY"):
-        host, _, port = where.rpartition(":")
-        return await asyncio.open_connection(host, int(port))
-    raise EngineUnreachable(f"exec needs a DOCKER_HOST of unix:// or plain tcp://, not {scheme}://")
+    host, _, port = where.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
 
 
 async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -138,23 +184,12 @@ async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
         writer.write_eof()
 
 
-async def _read_frames(reader: asyncio.StreamReader, limit: int) -> ExecOutput:
-    """Frames of eight bytes head (stream, length) and payload, until the engine closes."""
-    streams: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
+async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """Frames of eight bytes head (stream, length) and payload, until the engine closes; 1 is stdout, 2 stderr."""
     while True:
         try:
             head = await reader.readexactly(8)
             payload = await reader.readexactly(int.from_bytes(head[4:], "big"))
         except asyncio.IncompleteReadError:
-            return ExecOutput(bytes(streams[1]), bytes(streams[2]))
-        kept = streams[2 if head[0] == 2 else 1]
-        kept += payload[: limit - len(kept)]
-
-
-def entries_of(container: str, client: Any, *, since_s: int) -> Iterator[bytes]:
-    """The engine's log entries of a container until it ends, each with its time in front."""
-    since = since_s or None
-    stream: Iterator[bytes] = client.api.logs(
-        container, stdout=True, stderr=True, stream=True, follow=True, timestamps=True, since=since
-    )
-    return stream
+            return
+        yield (2 if head[0] == 2 else 1), payload

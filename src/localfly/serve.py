@@ -116,7 +116,8 @@ async def serving(
 ) -> AsyncIterator[Address]:
     """Serve until the block ends, then remove every machine's workload (setting `keep_machines`: leave them).
 
-    Without `state` nothing outlives the block. Raises OSError when the port is taken.
+    Without `state` nothing outlives the block. Raises OSError when the port is taken, BackendUnavailable when
+    there is nothing to run machines with.
     """
     settings = settings or Settings()
     directory = state or Path(tempfile.mkdtemp(prefix="localfly-"))
@@ -132,9 +133,9 @@ async def serving(
             shutil.rmtree(directory, ignore_errors=True)
 
 
-async def until_told_to_end() -> None:
-    """Wait for SIGTERM or SIGINT."""
+def told_to_end() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set from now on; ask for it before anybody can know of the server."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
+    return told

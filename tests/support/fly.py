@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,13 @@ SHELL = "shell:1"
 """An image of the process backend that runs `init.cmd` as `sh -c`'s words."""
 
 IMAGES: dict[str, dict[str, Any]] = {SHELL: {"argv": ["sh", "-c"]}}
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+    """Ask until the answer is yes; fails the test when it does not come in time."""
+    async with asyncio.timeout(within_s):
+        while not await check():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -97,6 +104,25 @@ class LocalFlyHandle:
         reached: dict[str, Any] = answer.json()
         return reached
 
+    async def until(self, machine_id: str, state: str) -> dict[str, Any]:
+        """Ask GET until the machine has that state; the machine. Unlike `wait` it cannot come too late."""
+        found: dict[str, Any] = {}
+
+        async def reached() -> bool:
+            found.update((await self.call("GET", f"/machines/{machine_id}")).json())
+            return bool(found.get("state") == state)
+
+        await eventually(reached)
+        return found
+
+    async def says(self, machine_id: str, line: str) -> None:
+        """Wait until the machine's program has printed that line."""
+
+        async def said() -> bool:
+            return line in await self.lines(machine_id)
+
+        await eventually(said)
+
     async def log_page(self, **query: str | int) -> dict[str, Any]:
         answer = await self.http.get(
             f"{self.api_url}/api/v1/apps/{self.app}/logs",
@@ -136,7 +162,7 @@ class LocalFlyHandle:
         await self._control("DELETE", "requests")
 
     async def fault(self, path: str, method: str = "", **order: Any) -> None:
-        """Order a fault (localfly.faults.Fault): `times`, `skip`, `action`, `status`, `body`, `headers`, `seconds`."""
+        """Order a fault: see localfly.faults.Fault for `times`, `skip`, `action` and the others."""
         await self._control("POST", "faults", {"path": path, "method": method} | order)
 
     async def forget_faults(self) -> None:
@@ -169,7 +195,7 @@ async def localfly(
     state: Path | None = None,
     **settings: Any,
 ) -> AsyncIterator[LocalFlyHandle]:
-    """Start localfly; `images` (beside `shell:1`) are those of the process backend, the rest are its settings.
+    """Start localfly; `images` (beside `shell:1`) are for the process backend, the rest are settings.
 
     `state` defaults to a short temporary directory (Unix sockets live below it) that is removed at the end.
     """

@@ -1,0 +1,259 @@
+"""localfly.flyd: a machine's ladder, and what is told of it."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fly_inside import ScriptedBackend, fly_inside
+
+from localfly.backend import Exit
+
+NO = {"policy": "no"}
+
+
+def told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Events as (type, status), oldest first."""
+    return [(event["type"], event["status"]) for event in reversed(events)]
+
+
+async def test_a_one_shot_machine_goes_down_the_whole_ladder(tmp_path: Path) -> None:
+    """created, started, stopped, destroying, destroyed: six events, of which a machine shows five."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started(auto_destroy=True)
+        workload.say("hello")
+        workload.end(3)
+        await fly.reach(machine, "destroyed")
+        assert told(await fly.events(machine)) == [
+            ("launch", "pending"),
+            ("launch", "created"),
+            ("start", "started"),
+            ("exit", "stopped"),
+            ("destroy", "destroying"),
+            ("destroy", "destroyed"),
+        ]
+        shown = (await fly.call("GET", f"/machines/{machine}")).json()
+        assert (shown["state"], len(shown["events"])) == ("destroyed", 5)
+        assert (await fly.exit_event(machine))["request"]["exit_event"]["exit_code"] == 3
+        assert workload.removed
+
+
+async def test_the_platform_frames_the_workload_s_lines(tmp_path: Path) -> None:
+    """The runner pulls and closes, init reports, and the workload's own lines come between."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started(auto_destroy=True)
+        workload.say("hello")
+        workload.end(0)
+        await fly.reach(machine, "destroyed")
+        lines = [(line.provider, line.message) for line in fly.fly.logs.of(machine).after(0)]
+        assert lines == [
+            ("runner", "Pulling container image registry.fly.io/local:1"),
+            ("app", "hello"),
+            ("app", " INFO Main child exited normally with code: 0"),
+            ("app", " INFO Starting clean up."),
+            ("app", "[    2.314159] reboot: Restarting system"),
+            ("runner", "machine exited with exit code 0, not restarting"),
+        ]
+
+
+async def test_a_machine_without_auto_destroy_stays_stopped_and_starts_again(tmp_path: Path) -> None:
+    """A second launch is a new workload, and its exit is the newest event of its kind."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        workload.end(1)
+        await fly.reach(machine, "stopped")
+        answer = await fly.call("POST", f"/machines/{machine}/start")
+        assert answer.json() == {"previous_state": "stopped", "migrated": False, "new_host": ""}
+        await fly.reach(machine, "started")
+        fly.backend.started[-1].end(2)
+        await fly.reach(machine, "stopped")
+        assert len(fly.backend.started) == 2
+        assert (await fly.exit_event(machine))["request"]["exit_event"]["exit_code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("restart", "codes", "launches"),
+    [
+        (NO, [1], 1),
+        ({"policy": "on-failure", "max_retries": 2}, [1, 1, 1], 3),
+        ({"policy": "on-failure"}, [0], 1),
+        ({}, [1, 0], 2),
+    ],
+)
+async def test_the_restart_policy_decides_what_follows_an_exit(
+    tmp_path: Path, restart: dict[str, Any], codes: list[int], launches: int
+) -> None:
+    """`no` never restarts, on-failure (also the default) does after non-zero codes and only so often."""
+    async with fly_inside(tmp_path) as fly:
+        machine, _ = await fly.started(restart=restart)
+        for code in codes:
+            await fly.reach(machine, "started")
+            fly.backend.started[-1].end(code)
+            machine_record = fly.fly.store.machines[machine]
+            await fly.fly.flyd.next_change(machine_record, 1)
+        await fly.reach(machine, "stopped")
+        assert len(fly.backend.started) == launches
+
+
+async def test_exhausted_restarts_are_told(tmp_path: Path) -> None:
+    """The runner names the limit that was reached."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started(restart={"policy": "on-failure", "max_retries": 1})
+        workload.end(1)
+        await fly.reach(machine, "starting")
+        await fly.reach(machine, "started")
+        fly.backend.started[-1].end(1)
+        await fly.reach(machine, "stopped")
+        lines = [line.message for line in fly.fly.logs.of(machine).after(0)]
+        assert "machine exited with exit code 1, restarting" in lines
+        assert "machine has reached its max restart count of 1" in lines
+
+
+async def test_a_stop_sends_the_configured_signal_and_is_told_as_requested(tmp_path: Path) -> None:
+    """stop_config's signal reaches the workload; the exit event says it was asked for."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started(stop_config={"signal": "SIGTERM", "timeout": "5s"})
+        workload.ends_at[signal.SIGTERM] = Exit(143, signal.SIGTERM)
+        assert (await fly.call("POST", f"/machines/{machine}/stop", {})).json() == {"ok": True}
+        await fly.reach(machine, "stopped")
+        event = (await fly.exit_event(machine))["request"]["exit_event"]
+        assert workload.signals == [signal.SIGTERM]
+        assert (event["requested_stop"], event["exit_code"], event["signal"]) == (True, 143, 15)
+
+
+async def test_a_workload_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
+    """After the timeout comes SIGKILL."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        await fly.call("POST", f"/machines/{machine}/stop", {"signal": "SIGINT", "timeout": "20ms"})
+        await fly.reach(machine, "stopped")
+        assert workload.signals == [signal.SIGINT, signal.SIGKILL]
+
+
+async def test_a_forced_destroy_kills_first(tmp_path: Path) -> None:
+    """The exit of the killed workload is told between destroying and destroyed, and it is nobody's result."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        await fly.call("DELETE", f"/machines/{machine}", params={"force": "true"})
+        await fly.reach(machine, "destroyed")
+        assert workload.signals == [signal.SIGKILL]
+        assert told(await fly.events(machine))[-3:] == [
+            ("destroy", "destroying"),
+            ("exit", "stopped"),
+            ("destroy", "destroyed"),
+        ]
+        assert (await fly.exit_event(machine))["request"]["exit_event"]["requested_stop"] is True
+
+
+async def test_a_machine_destroyed_before_it_ran_has_no_exit_event(tmp_path: Path) -> None:
+    """As recorded: launch, launch, destroy, destroy."""
+    async with fly_inside(tmp_path, boot_delay_s=30) as fly:
+        machine = (await fly.create())["id"]
+        assert (await fly.call("DELETE", f"/machines/{machine}")).status_code == 200
+        await fly.reach(machine, "destroyed")
+        assert [kind for kind, _ in told(await fly.events(machine))] == [
+            "launch",
+            "launch",
+            "destroy",
+            "destroy",
+        ]
+        assert fly.backend.started == []
+
+
+async def test_an_image_nobody_has_fails_the_machine(tmp_path: Path) -> None:
+    """The machine is created, then failed, and the runner says why."""
+    async with fly_inside(tmp_path) as fly:
+        machine = (await fly.create(image="missing:1"))["id"]
+        await fly.reach(machine, "failed")
+        assert told(await fly.events(machine))[-1] == ("launch", "failed")
+        last = list(fly.fly.logs.of(machine).after(0))[-1]
+        assert (last.provider, last.message) == (
+            "runner",
+            "Failed to pull container image missing:1: no such image",
+        )
+
+
+async def test_an_image_nobody_has_may_be_refused_at_once(tmp_path: Path) -> None:
+    """The other reading, as a setting: 400 and no machine."""
+    async with fly_inside(tmp_path, missing_image="refused") as fly:
+        answer = await fly.call("POST", "/machines", {"config": {"image": "missing:1"}})
+        assert answer.status_code == 400
+        assert (await fly.call("GET", "/machines")).json() == []
+
+
+async def test_an_update_reboots_a_running_machine_into_a_new_version(tmp_path: Path) -> None:
+    """The old workload is killed, the new one has the new configuration and another instance id."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started(env={"A": "1"})
+        config = {"image": "other:2", "env": {"A": "2"}, "restart": NO}
+        updated = (await fly.call("POST", f"/machines/{machine}", {"config": config})).json()
+        assert updated["state"] == "replacing"
+        await fly.reach(machine, "started")
+        assert workload.signals == [signal.SIGKILL]
+        assert fly.backend.started[-1].launch.env["A"] == "2"
+        versions = (await fly.call("GET", f"/machines/{machine}/versions")).json()
+        assert (len(versions), versions[0]["version"]) == (2, updated["instance_id"])
+
+
+async def test_an_update_leaves_a_stopped_machine_stopped(tmp_path: Path) -> None:
+    """Only the version changes."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        workload.end(0)
+        await fly.reach(machine, "stopped")
+        await fly.call("POST", f"/machines/{machine}", {"config": {"image": "other:2"}})
+        await fly.reach(machine, "stopped")
+        assert len(fly.backend.started) == 1
+
+
+async def test_a_restart_keeps_the_version(tmp_path: Path) -> None:
+    """Stop and start again, same instance id."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        workload.ends_at[signal.SIGINT] = Exit(130, signal.SIGINT)
+        before = (await fly.call("GET", f"/machines/{machine}")).json()["instance_id"]
+        assert (await fly.call("POST", f"/machines/{machine}/restart")).json() == {"ok": True}
+        await fly.reach(machine, "started")
+        assert len(fly.backend.started) == 2
+        assert (await fly.call("GET", f"/machines/{machine}")).json()["instance_id"] == before
+
+
+async def test_the_end_of_localfly_removes_what_runs(tmp_path: Path) -> None:
+    """Leaving kills and removes every workload."""
+    async with fly_inside(tmp_path) as fly:
+        _, workload = await fly.started()
+    assert (workload.signals, workload.removed) == ([signal.SIGKILL], True)
+
+
+async def test_kept_machines_are_found_again_after_their_last_line(tmp_path: Path) -> None:
+    """A later localfly attaches behind the last line that was told and tells the end."""
+    async with fly_inside(tmp_path, keep_machines=True) as fly:
+        machine, workload = await fly.started()
+        workload.say("one", "two")
+    backend = ScriptedBackend(surviving={machine: workload})
+    async with fly_inside(tmp_path, backend) as fly:
+        assert backend.attached_after == [2]
+        assert (await fly.call("GET", f"/machines/{machine}")).json()["state"] == "started"
+        workload.end(5)
+        await fly.reach(machine, "stopped")
+        assert (await fly.exit_event(machine))["request"]["exit_event"]["exit_code"] == 5
+
+
+async def test_a_workload_that_did_not_survive_is_told_as_killed(tmp_path: Path) -> None:
+    """Nothing is known of its end, so it is no success."""
+    async with fly_inside(tmp_path, keep_machines=True) as fly:
+        machine, _ = await fly.started(auto_destroy=True)
+    async with fly_inside(tmp_path) as fly:
+        await fly.reach(machine, "destroyed")
+        event = (await fly.exit_event(machine))["request"]["exit_event"]
+        assert (event["exit_code"], event["signal"]) == (137, 9)
+
+
+async def test_a_destroy_that_was_begun_is_finished_after_a_restart(tmp_path: Path) -> None:
+    """`destroying` does not last for ever because localfly died in it."""
+    async with fly_inside(tmp_path, boot_delay_s=30, destroy_delay_s=30) as fly:
+        machine = (await fly.create())["id"]
+        await fly.call("DELETE", f"/machines/{machine}")
+    async with fly_inside(tmp_path) as fly:
+        await fly.reach(machine, "destroyed")
+        assert fly.backend.started == []
