@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 STOP_S, STOP_EMPTY_S = 3.0, 1.0
 """After a stop: the longest until the destroy request, with and without work to save."""
+CANCEL_DRAIN_S = 1.0
 DEATH_GRACE_S = 1.0
 LAST_WORD_S = 2.0
 
@@ -60,6 +61,11 @@ class _Life:
     @property
     def result(self) -> dict[str, Any] | None:
         return self.work.result if self.work is not None else None
+
+
+def stopped_by_signal(life: _Life) -> bool:
+    """True when the runner counts the seconds: it kills us 10 s after its first signal."""
+    return life.own_stop is not None and life.own_stop.type == "cancelled"
 
 
 class Execution:
@@ -185,11 +191,11 @@ class Execution:
             if death.done() and not work.done():
                 # The last status answer may still be on its way.
                 await asyncio.wait([work], timeout=DEATH_GRACE_S)
-            if stop.done() and not work.done() and not death.done():
+            if work.done():
+                await asyncio.wait([death], timeout=self._after_work(life, work))
+            elif not death.done():
                 life.own_stop = stop.result()
                 await self._stop(life, work)
-            elif work.done() and not death.done():
-                await asyncio.wait([death], timeout=self._after_work(life, work))
             if death.done():
                 life.end = death.result()
         finally:
@@ -232,6 +238,7 @@ class Execution:
     async def _stop(self, life: _Life, work: asyncio.Future[None]) -> None:
         """Save what is there, unless we were told twice or there is nothing to save."""
         work.cancel()
+        life.machine.hurry = stopped_by_signal(life)
         if life.work is None or not life.work.provisioned or self._cancellation.at_once:
             return
         status = life.work.status
@@ -254,12 +261,14 @@ class Execution:
     async def _drain(self, life: _Life, logs: asyncio.Task[None]) -> None:
         lines = (life.result or {}).get("lines")
         life.logs.end(lines if isinstance(lines, int) else None)
-        await asyncio.shield(logs)
+        await asyncio.wait([logs], timeout=CANCEL_DRAIN_S if stopped_by_signal(life) else None)
+        if logs.done():
+            logs.result()
 
     async def _evidence(self, life: _Life) -> Evidence:
         """What is known without waiting. Fly's events are asked for only when they can matter."""
         work, end = life.work, life.end
-        needs_events = life.result is None or (end is not None and life.own_stop is None)
+        needs_events = life.own_stop is None and (life.result is None or end is not None)
         return Evidence(
             ours=life.ours,
             result=life.result,

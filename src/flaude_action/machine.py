@@ -37,6 +37,7 @@ WAIT_SLICE_S = 60
 CREATE_TRIES = 3
 CREATE_CLEANUP_S = 5.0
 DESTROY_CONFIRM_S = 10
+HURRIED_CONFIRM_S, HURRIED_RETRY_S = 1, 2.0
 WATCH_PAUSE_S = 1.0
 
 
@@ -86,6 +87,8 @@ class Machine:
         self._launch = launch
         self._record: FlyMachine | None = None
         self.cleanup = ""
+        self.hurry = False
+        """True when seconds count: destroying is then tried for two seconds and confirmed for one."""
 
     @property
     def record(self) -> FlyMachine:
@@ -173,7 +176,7 @@ class Machine:
     async def destroy(self) -> str:
         """Destroy and confirm. Never raises: what could not be done is told in `cleanup`."""
         if not self.cleanup:
-            self.cleanup = await destroy(self._fly, self._app, self.record)
+            self.cleanup = await destroy(self._fly, self._app, self.record, hurry=self.hurry)
         return self.cleanup
 
     async def _create(self) -> FlyMachine:
@@ -223,20 +226,18 @@ class Machine:
         log.warning("create was cut off; a machine left behind is unprovisioned and ends itself")
 
 
-async def destroy(fly: Fly, app: str, machine: FlyMachine) -> str:
+async def destroy(fly: Fly, app: str, machine: FlyMachine, *, hurry: bool = False) -> str:
     """Destroy a machine and see it gone: `destroyed`, `already_gone` or `leaked:<id>`. Never raises."""
+    retry_for, confirm_for = (HURRIED_RETRY_S, HURRIED_CONFIRM_S) if hurry else (None, DESTROY_CONFIRM_S)
     try:
-        await fly.destroy_machine(app, machine.id)
+        await fly.destroy_machine(app, machine.id, retry_for=retry_for)
     except FlyAPIError as error:
         if error.status_code == 404:
             return "already_gone"
         log.warning("destroying machine %s: %s", machine.id, error)
         return f"leaked:{machine.id}"
     try:
-        gone = (
-            await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S)
-            is not None
-        )
+        gone = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, confirm_for) is not None
     except FlyAPIError as error:
         gone = error.status_code == 404
     return "destroyed" if gone else f"leaked:{machine.id}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -163,6 +165,24 @@ async def test_cancel_saves_the_work_and_leaves_nothing(tmp_path: Path) -> None:
     assert ended.outputs["cleanup"] == "destroyed"
     assert left == []
     assert said == ""
+
+
+async def test_cancel_is_told_in_time_whatever_lags(tmp_path: Path) -> None:
+    """With lagging logs and a slow destroy, a cancelled step has still told everything within six seconds."""
+    async with stage(tmp_path, SLOW, log_lag_s=4.0, destroy_delay_s=8.0) as here:
+        running = await here.start()
+        await running.until("guest: agent")
+        await asyncio.sleep(1.5)
+        running.signal(signal.SIGINT)
+        began = time.monotonic()
+        ended = await running.ended()
+        seconds = time.monotonic() - began
+        said = await running.post()
+    assert seconds < 6
+    assert ended.outputs["conclusion"] == "cancelled"
+    assert ended.outputs["cleanup"].startswith("leaked:")
+    assert [text for text in ended.of_level("warning") if "cleanup_failed" in text]
+    assert "is destroyed." in said
 
 
 async def test_term_destroys_at_once(tmp_path: Path) -> None:
