@@ -22,7 +22,7 @@ TIERS = {
     "words": "__init__ catalog errors machine_size secret untrusted waiting",
     "values": "claude_args event input_values inputs machine_config redaction runner_protocol verdict"
     " workspace_file",
-    "parties": "fly fly_errors fly_http fly_models artifacts github report run_report state summary",
+    "parties": "fly fly_errors fly_http fly_models artifacts github image report run_report state summary",
     "stages": "execution guest_link guest_work log_witness logs machine outcome preflight run step_report",
     "story": "action",
     "edge": "__main__ cli doctor local",
