@@ -185,7 +185,7 @@ async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
-    """Frames of eight bytes head (stream, length) and payload, until the engine closes; 1 is stdout, 2 stderr."""
+    """Frames of eight bytes head (stream, length) and payload to the end; 1 is stdout, 2 stderr."""
     while True:
         try:
             head = await reader.readexactly(8)

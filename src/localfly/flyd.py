@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localfly import exit_events, machine_config
-from localfly.backend import Backend, Exit, Launch, LaunchFailed, Sink, Workload
-from localfly.log_store import Line, LogStore, now_ns
+from localfly.backend import Backend, Exit, Launch, LaunchFailed, Workload
+from localfly.machine_lines import MachineLines
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from localfly.log_store import LogStore
     from localfly.machine_record import Machine
     from localfly.settings import Settings
     from localfly.store import Store
@@ -49,7 +50,8 @@ class Flyd:
     """The machines of one localfly. Every change is stored and told to waiters by `changed`."""
 
     def __init__(self, store: Store, logs: LogStore, backend: Backend, settings: Settings) -> None:
-        self.store, self.logs, self.backend, self.settings = store, logs, backend, settings
+        self.store, self.backend, self.settings = store, backend, settings
+        self._logs, self._lines = logs, MachineLines(logs, settings)
         self._runs: dict[str, Run] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,29 +91,6 @@ class Flyd:
     def run_of(self, machine: Machine) -> Run | None:
         return self._runs.get(machine.id)
 
-    # Lines.
-
-    def say(self, machine: Machine, provider: str, message: str) -> None:
-        """A line of the platform's own, unless the setting keeps them out."""
-        if self.settings.platform_lines:
-            line = Line(now_ns(), message, provider, "info")
-            file = self.logs.of(machine.id)
-            file.append(line, self.settings.log_timestamp_step_ns)
-            file.flush()
-
-    def _sink(self, machine: Machine) -> Sink:
-        file, settings = self.logs.of(machine.id), self.settings
-
-        def sink(line: bytes, cursor: int, at_ns: int | None) -> None:
-            longest = settings.log_line_max_bytes
-            for start in range(0, max(len(line), 1), longest):
-                text = line[start : start + longest].decode("utf-8", "replace")
-                file.append(
-                    Line(at_ns or now_ns(), text, "app", "info", cursor), settings.log_timestamp_step_ns
-                )
-
-        return sink
-
     # Running.
 
     def launch(self, machine: Machine) -> None:
@@ -129,11 +108,12 @@ class Flyd:
             end = await workload.ended()
             run.workload = None
             run.down.set()
-            self.logs.of(machine.id).flush()
+            self._lines.flush(machine)
             if run.untold:
                 await workload.remove()
                 return
-            again = run.again or self._restarts(machine, run, end)
+            moved_on = machine.state in ("destroying", "replacing")
+            again = not moved_on and (run.again or self._restarts(machine, run, end))
             self._tell_end(machine, run, end, again=again)
             await workload.remove()
             workload = None
@@ -144,15 +124,16 @@ class Flyd:
             await self._destroy(machine, run)
 
     async def _boot(self, machine: Machine, run: Run) -> Workload | None:
-        self.say(machine, "runner", f"Pulling container image {machine.config['image']}")
+        self._lines.say(machine, "runner", f"Pulling container image {machine.config['image']}")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(run.abort.wait(), self.settings.boot_delay_s)
         if run.abort.is_set():
             return None
         try:
-            workload = await self.backend.start(self._launch_of(machine), self._sink(machine))
+            workload = await self.backend.start(self._launch_of(machine), self._lines.sink(machine))
         except LaunchFailed as error:
-            self.say(machine, "runner", f"Failed to pull container image {machine.config['image']}: {error}")
+            failure = f"Failed to pull container image {machine.config['image']}: {error}"
+            self._lines.say(machine, "runner", failure)
             machine.add_event("launch", "failed")
             machine.enter("failed")
             self.changed(machine)
@@ -171,7 +152,7 @@ class Flyd:
 
     def _restarts(self, machine: Machine, run: Run, end: Exit) -> bool:
         """Fly's restart policy: https://fly.io/docs/machines/guides-examples/machine-restart-policy/."""
-        if run.requested_stop or machine.state == "destroying":
+        if run.requested_stop:
             return False
         restart = machine.config.get("restart") or {}
         policy = restart.get("policy") or "on-failure"
@@ -179,15 +160,15 @@ class Flyd:
             return False
         most = restart.get("max_retries") or MAX_RETRIES
         if policy == "on-failure" and machine.restart_count >= most:
-            self.say(machine, "runner", f"machine has reached its max restart count of {most}")
+            self._lines.say(machine, "runner", f"machine has reached its max restart count of {most}")
             return False
         machine.restart_count += 1
         return True
 
     def _tell_end(self, machine: Machine, run: Run, end: Exit, *, again: bool) -> None:
         for line in exit_events.init_lines(end):
-            self.say(machine, "app", line)
-        self.say(machine, "runner", exit_events.runner_line(end, restarting=again))
+            self._lines.say(machine, "app", line)
+        self._lines.say(machine, "runner", exit_events.runner_line(end, restarting=again))
         told = exit_events.exit_request(
             end,
             self.settings.exit_event_shape,
@@ -280,9 +261,9 @@ class Flyd:
         machine.destroyed_at = time.time()
         machine.enter("destroyed")
         self._runs.pop(machine.id, None)
-        self.logs.of(machine.id).close()
+        self._lines.close(machine)
         self.store.remove_root(machine)
-        self.logs.of(machine.id).close()
+        self._lines.close(machine)
         self.changed(machine)
 
     async def _end_workload(self, run: Run) -> None:
@@ -316,8 +297,8 @@ class Flyd:
     async def _find(self, machine: Machine) -> None:
         if machine.workload is None:
             return
-        cursor = self.logs.of(machine.id).cursor
-        launch, sink = self._launch_of(machine), self._sink(machine)
+        cursor = self._lines.cursor(machine)
+        launch, sink = self._launch_of(machine), self._lines.sink(machine)
         workload = await self.backend.attach(machine.workload, launch, sink, cursor)
         run = self._runs[machine.id] = Run(requested_stop=machine.state == "stopping")
         if workload is not None:
@@ -336,5 +317,5 @@ class Flyd:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.logs.close()
+        self._logs.close()
         await self.backend.close()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from localfly import process_init
 from localfly.backend import (
     DEFAULT_PATH,
+    BackendUnavailable,
     ExecResult,
     Execution,
     Exit,
@@ -48,7 +49,15 @@ class ProcessBackend:
 
     @classmethod
     def from_file(cls, path: Path | None) -> ProcessBackend:
-        return cls(json.loads(path.read_text()) if path else {})
+        """Raises BackendUnavailable when the file is not what the module says."""
+        try:
+            images = json.loads(path.read_text()) if path else {}
+            complete = all(isinstance(image["argv"], list) for image in images.values())
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+            raise BackendUnavailable(f"{path} is no file of images") from error
+        if not complete:
+            raise BackendUnavailable(f"{path} has an image whose argv is no list")
+        return cls(images)
 
     def _program(self, reference: str) -> dict[str, Any]:
         for name in (reference, reference.partition("@")[0]):
