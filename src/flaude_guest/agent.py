@@ -129,7 +129,7 @@ class Agent:
     def run(self, cwd: Path, transcript: Transcript, watch: Watch) -> AgentRun:
         """Run to the end, or to the first of: `watch`'s reason, silence, lingering after the result."""
         events = Lines(self._event, EVENT_MAX_BYTES)
-        errors = Lines(self._error, TEXT_LINE_MAX_BYTES)
+        errors = Lines(self._error, TEXT_LINE_MAX_BYTES, whole=True)
 
         def out(data: bytes) -> None:
             self._heard_at = time.monotonic()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Callable
 from flaude_guest import changeset, checks, memory, workspace
 from flaude_guest.agent import Agent, base_environment, setup_command
 from flaude_guest.fetch import CloneFailed, Fetched, fetch
+from flaude_guest.findings import Tail, find
 from flaude_guest.git import CutShort, Git
 from flaude_guest.judgement import judge
 from flaude_guest.outcome import Outcome
@@ -121,7 +122,8 @@ class Journey:
         return self._places.state / "base.index"
 
     def _setup(self) -> bool:
-        lines = Lines(self._setup_line, TEXT_LINE_MAX_BYTES)
+        said = Tail()
+        lines = Lines(lambda line, _: self._setup_line(line, said), TEXT_LINE_MAX_BYTES, whole=True)
         ended = self._processes.run(
             setup_command(self._job.setup),
             who=self._places.agent,
@@ -137,12 +139,13 @@ class Journey:
         if not ended.ok:
             details = "It ended with exit code %d." % ended.code
             self._outcome.fail("setup_command_failed", "setup", details, code=ended.code)
+            self._outcome.findings = find(said, self._cwd)
         return ended.ok
 
-    def _setup_line(self, line: bytes, _lost: int) -> None:
-        # A progress bar redraws its line with carriage returns; what stood there last is what counts.
-        text = line.rstrip(b"\r").rpartition(b"\r")[2]
-        self._output.pass_on(text.decode("utf-8", "replace"))
+    def _setup_line(self, line: bytes, said: Tail) -> None:
+        # A carriage return alone ends a line for the runner too, and what a progress bar overwrote was said.
+        for text in line.rstrip(b"\r").split(b"\r"):
+            said.add(self._output.pass_on(text.decode("utf-8", "replace")))
 
     def _agent(self) -> None:
         before = memory.oom_kills()

@@ -45,6 +45,7 @@ class Outcome:
     oom_agent: bool = False
     base_sha: str = ""
     changeset: Changeset | None = None
+    findings: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, str]] = field(default_factory=list)
 
     def fail(
@@ -102,6 +103,7 @@ class Outcome:
             "oom": {"kills": self.oom_kills, "agent": self.oom_agent},
             "base_sha": self.base_sha,
             "changeset": asdict(self.changeset) if self.changeset else None,
+            "findings": self.findings,
             "files": {name: measure(state / name) for name in FILES if (state / name).is_file()},
             "warnings": self.warnings,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 from flaude_guest import protocol
 
@@ -23,20 +23,25 @@ _CONTROLS = re.compile(
 
 
 def neutral(text: str, secrets: Sequence[str] = ()) -> str:
-    """One line of somebody else's text: no control characters, no secrets, no markers of ours, at most 8 KiB.
+    """Somebody else's text as one line, of any length: no control characters, no secrets, no markers of ours.
 
     Controls go first, because removing one could join the two halves of a marker or a secret.
     """
     visible = _CONTROLS.sub("", _ESCAPES.sub("", text))
     for secret in secrets:
         visible = visible.replace(secret, "***")
-    line = protocol.break_markers(visible)
-    encoded = line.encode("utf-8", "replace")
-    if len(encoded) <= LINE_MAX_BYTES:
-        return encoded.decode("utf-8")
-    note = " ... (%d bytes more)"
-    kept = encoded[: LINE_MAX_BYTES - len(note) - 20].decode("utf-8", "ignore")
-    return kept + note % (len(encoded) - len(kept.encode("utf-8")))
+    return protocol.break_markers(visible).encode("utf-8", "replace").decode("utf-8")
+
+
+def pieces(line: str) -> Iterator[str]:
+    """A line as lines of at most 8 KiB each: a log's reader must get all of it, and Fly limits lines."""
+    data = line.encode("utf-8")
+    start = 0
+    while len(data) - start > LINE_MAX_BYTES:
+        kept = data[start : start + LINE_MAX_BYTES].decode("utf-8", "ignore")
+        yield kept
+        start += len(kept.encode("utf-8"))
+    yield data[start:].decode("utf-8")
 
 
 class Output:
@@ -55,11 +60,15 @@ class Output:
 
     def say(self, text: str) -> None:
         """A line of our own words."""
-        self._write("[flaude] " + neutral(text, self._secrets))
+        for piece in pieces("[flaude] " + neutral(text, self._secrets)):
+            self._write(piece)
 
-    def pass_on(self, text: str) -> None:
-        """A line of somebody else's text."""
-        self._write(neutral(text, self._secrets))
+    def pass_on(self, text: str) -> str:
+        """A line of somebody else's text, in as many lines as it needs; returns it as made harmless."""
+        line = neutral(text, self._secrets)
+        for piece in pieces(line):
+            self._write(piece)
+        return line
 
     def event(self, event: dict[str, Any]) -> None:
         self._write(protocol.event_line(event))

@@ -23,12 +23,14 @@ TRANSCRIPT_MAX_BYTES = 64 * 1024 * 1024 - 256
 class Lines:
     """Calls `line(data, lost)` for each line.
 
-    Of a line over `limit` bytes only the start is kept; `lost` counts the rest.
+    Of a line over `limit` bytes only the start is kept and `lost` counts the rest; with `whole` it comes in
+    several calls instead, cut between characters, and nothing is lost.
     """
 
-    def __init__(self, line: Callable[[bytes, int], None], limit: int) -> None:
+    def __init__(self, line: Callable[[bytes, int], None], limit: int, *, whole: bool = False) -> None:
         self._line = line
         self._limit = limit
+        self._whole = whole
         self._held = bytearray()
         self._lost = 0
 
@@ -49,6 +51,11 @@ class Lines:
             self._emit()
 
     def _hold(self, part: bytes) -> None:
+        while self._whole and len(self._held) + len(part) > self._limit:
+            both = bytes(self._held) + part
+            end = _character_start(both, self._limit)
+            self._held, part = bytearray(both[:end]), both[end:]
+            self._emit()
         room = self._limit - len(self._held)
         self._held += part[:room]
         self._lost += max(0, len(part) - room)
@@ -57,6 +64,12 @@ class Lines:
         held, lost = bytes(self._held), self._lost
         self._held, self._lost = bytearray(), 0
         self._line(held, lost)
+
+
+def _character_start(data: bytes, index: int) -> int:
+    """The last place at or before `index` where a UTF-8 character may start."""
+    starts = (at for at in range(index, index - 4, -1) if data[at] & 0xC0 != 0x80)
+    return next(starts, index)
 
 
 class Transcript:

@@ -106,9 +106,19 @@ def test_setup_that_fails(tmp_path: Path) -> None:
         assert g.exit_code() == 3
     assert result["error"]["type"] == "setup_command_failed"
     assert (result["setup"], result["agent"], result["exit_code"]) == ({"exit_code": 3}, None, 3)
-    assert "two [flaude\\:exit:0]" in g.lines()
+    assert {"one", "two [flaude\\:exit:0]"} <= set(g.lines())
     assert "never" not in g.lines()
     assert protocol.last_exit_marker(g.lines()) == 3
+
+
+def test_setup_names_the_places_that_broke(tmp_path: Path) -> None:
+    """What a failing setup complains about is looked up in the checkout and told in the result."""
+    told = "main.c:3:14: \\033[1merror:\\033[0m expected ;\\nmain.c:4: warning: w\\ngone.c:1: error: e"
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.ask("provision", stdin=job(setup=f"touch main.c; printf '{told}' >&2; exit 1"))
+        result = g.result()
+    expected = {"file": "main.c", "line": 3, "column": 14, "message": "error: expected ;"}
+    assert result["findings"] == [expected]
 
 
 def test_a_machine_unfit_for_claude(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from flaude_guest import protocol
-from flaude_guest.output import LINE_MAX_BYTES, Output, neutral
+from flaude_guest.output import LINE_MAX_BYTES, Output, neutral, pieces
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,14 @@ def test_text_is_made_harmless(text: str, line: str) -> None:
     assert neutral(text) == line
 
 
-@pytest.mark.parametrize("letter", ["x", "ü", "[flaude:"])
-def test_long_lines_are_cut(letter: str) -> None:
-    """A line is at most 8 KiB and says how much is missing."""
-    line = neutral(letter * 100_000)
-    assert len(line.encode()) <= LINE_MAX_BYTES
-    assert line.endswith(" bytes more)")
-    assert protocol.last_exit_marker([line]) is None
+@pytest.mark.parametrize("letter", ["x", "ü", "\U0001f600", "[flaude:exit:0]"])
+def test_long_lines_come_in_pieces(letter: str) -> None:
+    """A line is at most 8 KiB; a longer one is several, none of them a marker, and nothing of it is lost."""
+    line = neutral("ab" + letter * 10_000)
+    lines = list(pieces(line))
+    assert max(len(each.encode()) for each in lines) <= LINE_MAX_BYTES
+    assert "".join(lines) == line
+    assert protocol.last_exit_marker(lines) is None
 
 
 def test_lines_are_counted_and_the_exit_line_is_the_last() -> None:

@@ -27,6 +27,19 @@ def test_however_the_bytes_come_the_lines_are_the_same(parts: list[bytes]) -> No
     assert seen == [(line[:5], max(0, len(line) - 5)) for line in expected]
 
 
+@given(st.text(alphabet="aé€😀\n", max_size=60), st.integers(1, 9))
+def test_a_whole_line_comes_in_pieces(text: str, chunk: int) -> None:
+    """With `whole` nothing of a long line is lost, no piece is over the limit, and no character is cut."""
+    seen: list[bytes] = []
+    lines = Lines(lambda data, lost: seen.append(data) if not lost else None, limit=7, whole=True)
+    data = text.encode()
+    for start in range(0, len(data), chunk):
+        lines.feed(data[start : start + chunk])
+    lines.finish()
+    assert max(map(len, seen), default=0) <= 7
+    assert "".join(piece.decode() for piece in seen) == text.replace("\n", "")
+
+
 def test_a_transcript_is_kept_as_it_came(tmp_path: Path) -> None:
     """Below its limit the file is the stream, for its owner alone."""
     transcript = Transcript(tmp_path / "t", limit=100)
