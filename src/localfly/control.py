@@ -3,7 +3,7 @@
 GET, DELETE /requests                  what was asked, with headers and bodies
 GET, POST, DELETE /faults              see `faults.Fault`
 GET, POST /settings                    see `settings.Settings`
-POST /machines/{id}/end                forge an end: {"exit_event", "type", "nesting", "state"}
+POST /machines/{id}/end                forge an end: {"exit_event", "type", "nesting", "state", "runner_line"}
 POST /machines/{id}/vanish             404 from now on, as when a host is lost
 POST /machines/{id}/kill               SIGKILL to the workload
 POST /machines/{id}/logs/lose          {"told": "keep"} to lose only further lines
@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from localfly.bodies import json_object, json_object_or_empty
 from localfly.faults import FaultError
+from localfly.machine_lines import MachineLines
 from localfly.requests_seen import CONTROL
 from localfly.settings import SettingError
 from localfly.wire import machine_not_found, refused
@@ -90,7 +91,10 @@ class ControlApi:
         return JSONResponse(self._fly.settings.as_json())
 
     async def end(self, request: Request) -> Response:
-        """End a machine with any story: the workload dies silently, `exit_event` (null: none) is told."""
+        """End a machine with any story: the workload dies silently, `exit_event` (null: none) is told.
+
+        `runner_line` is what the log hears of it from the platform; without one, nothing.
+        """
         machine = self._machine(request)
         order = await json_object_or_empty(request, "localfly.end")
         state = order.get("state", "stopped")
@@ -98,6 +102,8 @@ class ControlApi:
             raise refused(400, f"state is one of {', '.join(_END_STATES)}")
         flyd = self._fly.flyd
         await flyd.end_untold(machine)
+        if "runner_line" in order:
+            MachineLines(self._fly.logs, self._fly.settings).say(machine, "runner", str(order["runner_line"]))
         told: Any = order.get("exit_event")
         if told is not None:
             nested = {"MonitorEvent": {"exit_event": told}}

@@ -2,72 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.claude_runs import INDEX, RUNS, TYPE_OF, WARNED
 
 from flaude_action.catalog import CATALOG
 from flaude_guest import agent, conversation, journey, judgement, outcome
 from flaude_guest.conversation import Conversation
 from flaude_guest.judgement import judge
 from flaude_guest.processes import Ended
-
-RUNS = Path(__file__).parents[1] / "reference" / "claude-runs"
-TABLE = (RUNS / "INDEX.tsv").read_text("utf-8").splitlines()
-INDEX = {row["case"]: row for row in csv.DictReader(TABLE, delimiter="\t")}
-
-# What each recorded run must come to: told by what was done to it (RUNS/README.md), not by our code.
-EXPECTED = {
-    "": """
-        429once 529once apikey autocompact autocompact2 autocompact3 autocompact4 bg bgserver
-        bud_2resume continue_1 cutonce empty env_homero env_nohome env_root_sandbox
-        env_tmp755_TMPDIR env_tmp755_fix env_wsro hook_start hook_stop kill_2resume mcp_fail
-        mt_2resume ov_2compact ov_3continue pause perm_accept perm_none resume_1 resume_2 resume_3
-        resume_compact resume_compact_instr resume_fork schema settings_badtype strict_mcp_fail
-        success textonly toolbadinput toolfail toolongmid tooltimeout tooltimeout_nobg toolunknown""",
-    "agent_error": "slash_disabled",
-    "agent_interrupted": "sigint_retry sigint_tool",
-    "agent_start_failed": """
-        badflag env_root schemainvalid sessionid_bad sessionid_dup settings_flag_malformed
-        settings_flag_missing text_401 text_maxturns""",
-    "budget_exhausted": "bud_1 maxbudget",
-    "compaction_failed": "ov_1 ov_compactfail toolongcompact500 toolongcompactfail",
-    "context_overflow": "autocompact_off compact_off toolongalways",
-    "context_overflow_initial": "toolong",
-    "environment_unusable": "env_tmp755",
-    "killed_by_signal": """
-        kill_1 sighup_api sigkill_api sigkill_tool sigterm_api sigterm_pg sigterm_retry sigterm_tool
-        toolkillself""",
-    "max_turns_reached": "maxturns mt_1",
-    "model_auth_failed": "401 401exp 401key 403rev json_401 mid401 noauth",
-    "model_billing": "credit",
-    "model_invalid_request": "400other",
-    "model_not_found": "404model",
-    "model_output_limit": "maxtok",
-    "model_overloaded": "529 fallback",
-    "model_permission_denied": "403",
-    "model_rate_limited": "429 429long",
-    "model_refused": "refusal",
-    "model_server_error": "mid500 retries0_500",
-    "model_stream_stalled": "streamstall_bwd",
-    "model_unreachable": "cut",
-    "model_usage_limit": "429unified",
-    "request_too_large": "413",
-    "run_timeout": "firstbyte_wd hang hangstream overl_wait",
-    "structured_output_invalid": "schemabad",
-    "structured_output_missing": "schemanone2",
-}
-TYPE_OF = {case: type_ for type_, cases in EXPECTED.items() for case in cases.split()}
-WARNED = {
-    "bg": "agent_linger",
-    "bgserver": "agent_linger",
-    "mcp_fail": "agent_config_ignored",
-    "strict_mcp_fail": "agent_config_ignored",
-    "perm_none": "permission_blocked",
-}
 
 
 def heard(*events: dict[str, Any]) -> Conversation:

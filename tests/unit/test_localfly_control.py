@@ -122,6 +122,17 @@ async def test_an_end_without_an_event_tells_nothing(tmp_path: Path, state: str,
         assert not [each for each in await fly.events(machine) if each["type"] in ("exit", "crash")]
 
 
+async def test_the_platform_may_speak_of_a_forged_end(tmp_path: Path) -> None:
+    """The ordered line stands in the log as the runner's last word."""
+    async with fly_inside(tmp_path) as fly:
+        machine, _ = await fly.started()
+        line = "machine exited with exit code 3, not restarting"
+        await control(fly, "POST", f"machines/{machine}/end", {"runner_line": line})
+        page = await fly.http.get("/api/v1/apps/local/logs", params={"instance": machine})
+        last = page.json()["data"][-1]["attributes"]
+        assert (last["message"], last["meta"]["event"]["provider"]) == (line, "runner")
+
+
 async def test_a_vanished_machine_is_404_from_then_on(tmp_path: Path) -> None:
     """As when its host is lost: no record, no events, not in the list, its name free."""
     async with fly_inside(tmp_path) as fly:
