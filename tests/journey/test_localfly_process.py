@@ -82,8 +82,8 @@ async def test_the_environment_is_the_machine_s_own() -> None:
 async def test_commands_run_beside_the_program() -> None:
     """With stdin to its end, both outputs, the code, the machine's folder and environment."""
     async with localfly() as fly:
-        machine = (await fly.create("echo > seen; sleep 30", env={"A": "b"}))["id"]
-        await fly.wait(machine, "started")
+        machine = (await fly.create("echo > seen; echo ready; sleep 30", env={"A": "b"}))["id"]
+        await fly.says(machine, "ready")
         stdin = "x" * 300_000
         answer = await execute(
             fly, machine, "sh", "-c", "wc -c; echo $A; ls; echo no >&2; exit 3", stdin=stdin
@@ -119,7 +119,8 @@ async def test_nothing_of_a_machine_survives_its_end() -> None:
     """Children in sessions of their own, orphans, and what commands left behind die with the main program."""
     async with localfly() as fly:
         script = (
-            "(setsid sh -c 'echo $$ > orphan; exec sleep 60' &); while [ ! -s leftover ]; do sleep 0.02; done"
+            "(setsid sh -c 'echo $$ > orphan; exec sleep 60' &);"
+            " until [ -s leftover ] && [ -s orphan ]; do sleep 0.02; done"
         )
         machine = (await fly.create(script, auto_destroy=False))["id"]
         await fly.wait(machine, "started")
