@@ -10,16 +10,10 @@ from typing import Any
 import yaml
 
 from flaude_action import OWNER
-from flaude_action.catalog import CATALOG
+from flaude_action.catalog import CATALOG, TURN, Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 110
-TURN = {
-    "no": "nobody: it is final",
-    "runner": "the runner: run it again as it is",
-    "user": "you: change something first",
-    "later": "time: wait",
-}
 
 
 def inputs_page(action: dict[str, Any]) -> str:
@@ -57,23 +51,31 @@ def _input(name: str, entry: dict[str, Any]) -> list[str]:
 
 
 def failures_page() -> str:
-    """Every failure type: where it happens, whose turn it is, and what to do."""
-    rows = [
-        (f"`{kind.type}`", f"`{kind.phase}`", f"`{kind.retryable}`", kind.message, kind.hint)
-        for kind in CATALOG.values()
-    ]
+    """Every failure type: where it happens, whose turn it is, and what to do; each under its own anchor."""
+    kinds = CATALOG.values()
+    index = [(f"[`{kind.type}`](#{kind.type})", kind.title, f"`{kind.retryable}`") for kind in kinds]
     return "\n".join([
         "# Failures",
         "",
         "Made from `flaude_action.catalog` by `make docs`.",
         "The id is the output `error_type` and never changes its meaning; the phase is `error_phase`.",
-        "`retryable` says whose turn it is:",
+        "The output `retryable` says whose turn it is:",
         "",
         *(f"- `{word}`: {meaning}" for word, meaning in TURN.items()),
         "",
-        *_table(("`error_type`", "phase", "`retryable`", "what happened", "what to do"), rows),
+        *_table(("`error_type`", "what broke", "`retryable`"), index),
         "",
+        *(line for kind in kinds for line in _failure(kind)),
     ])  # fmt: skip
+
+
+def _failure(kind: Kind) -> list[str]:
+    facts = [
+        f"- **What it usually means:** {kind.usual}" if kind.usual else "",
+        f"- **What to do** ({TURN[kind.retryable]}): {kind.hint}",
+        f"- `error_phase`: `{kind.phase}`, `retryable`: `{kind.retryable}`",
+    ]
+    return [f"## {kind.type}", "", f"{kind.title}. {kind.message}", "", *filter(None, facts), ""]
 
 
 def pages() -> dict[Path, str]:

@@ -37,6 +37,8 @@ __version__ = "0.1.0"
 OWNER = "OWNER"
 """Who publishes this action on GitHub: the one place that names it."""
 
+REPOSITORY_URL = f"https://github.com/{OWNER}/flaude-action"
+
 DEFAULT_IMAGE = f"ghcr.io/{OWNER.lower()}/flaude-machine:{__version__}"
 """The machine image of this release."""
 

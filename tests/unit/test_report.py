@@ -184,7 +184,7 @@ def test_problems(step: Step) -> None:
     first, second = step.log.commands
     assert first.properties["title"] == "An input is not valid"
     assert first.data == f"Input `a`: x.\nWrite b.\n(config_invalid, {problems[0].ref})"
-    assert second.properties["title"] == "No prompt"
+    assert second.properties["title"] == "There is no prompt"
 
 
 def test_publish_failure(step: Step, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_publish_failure(step: Step, tmp_path: Path) -> None:
     outputs = step.outputs()
     assert outputs["conclusion"] == "failure"
     assert outputs["error_type"] == "agent_error"
-    assert outputs["error_message"] == "Claude Code ended with an error. After 3 tries."
+    assert outputs["error_message"] == "Claude Code ended with an error that has no name of its own here. After 3 tries."
     assert (outputs["error_phase"], outputs["retryable"], outputs["error_ref"]) == ("agent", "no", reference)
     assert outputs["report_file"] == ".flaude/a/report.json"
     document = json.loads((tmp_path / outputs["report_file"]).read_text())
