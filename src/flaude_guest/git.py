@@ -46,7 +46,7 @@ class Git:
 
     def __init__(self, processes: Processes, places: Places, watch: Watch) -> None:
         self._processes = processes
-        self._path = places.path
+        self._path = places.own_path
         self._home = places.state
         self._watch = watch
 

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
-AGENT_USER = "agent"
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""In our image only root can put programs into these folders."""
 CONTROL_SOCKET = "control.sock"
-IMAGE_ENVIRONMENT = Path(__file__).resolve().parent / "image.env"
-"""Written when our image is built: the base image's own ENV, NUL-separated."""
-
-# Set by a build or by a shell, never meant by the base image.
-_NOT_THE_IMAGES = frozenset({"HOME", "HOSTNAME", "OLDPWD", "PWD", "SHLVL", "TERM", "USER", "LOGNAME", "_"})
+IMAGE_FOLDER = Path("/usr/local/lib/flaude")
+"""Where our image has what is ours."""
 
 
 @dataclass(frozen=True)
@@ -50,55 +47,62 @@ class Places:
 
     @property
     def path(self) -> str:
-        """PATH for children."""
-        return self.image_env.get("PATH") or DEFAULT_PATH
+        """PATH of what runs as the agent: the base image's own, with its toolchain."""
+        return self.image_env["PATH"]
+
+    @property
+    def own_path(self) -> str:
+        """PATH of what we run ourselves: on the base image's the agent may be able to put a program."""
+        return SYSTEM_PATH if self.isolated else self.path
 
     @classmethod
     def of(cls, environ: Mapping[str, str], *, isolated: bool) -> Places:
         """Read `FLAUDE_RUN_DIR`, `_STATE_DIR`, `_WORK_DIR`, `_HOME` and `_CLAUDE`.
 
         Relative paths count from the current folder. Raises LookupError when isolation is asked for but we
-        are not root or there is no user `agent`.
+        are not root or the image has no user for the agent.
         """
 
         def place(name: str, default: str) -> Path:
             return Path(environ.get(name) or default).absolute()
 
-        agent = _agent_user() if isolated else Identity("", None, None, place("FLAUDE_HOME", "/home/agent"))
+        if isolated:
+            agent, claude = user("agent"), str(IMAGE_FOLDER / "claude")
+            image_env = image_environment(IMAGE_FOLDER / "image.env")
+        else:
+            agent, claude = Identity("", None, None, place("FLAUDE_HOME", "/home/agent")), "claude"
+            image_env = {"PATH": environ.get("PATH") or SYSTEM_PATH}
         return cls(
             run=place("FLAUDE_RUN_DIR", "/run/flaude"),
             state=place("FLAUDE_STATE_DIR", "/var/lib/flaude"),
             work=place("FLAUDE_WORK_DIR", "/workspace"),
-            claude=environ.get("FLAUDE_CLAUDE") or "claude",
+            claude=environ.get("FLAUDE_CLAUDE") or claude,
             agent=agent,
             isolated=isolated,
-            image_env=image_environment(environ),
+            image_env=image_env,
         )
 
 
-def image_environment(environ: Mapping[str, str], recorded: Path = IMAGE_ENVIRONMENT) -> dict[str, str]:
-    """The ENV of the user's base image (JAVA_HOME, PATH, ...), which tools on it rely on.
+def image_environment(recorded: Path) -> dict[str, str]:
+    """The ENV of the user's base image (PATH, JAVA_HOME, ...), which tools on it rely on.
 
-    It is read from the record made at build time, because the machine's own environment may hold more than
-    the image put there (Fly adds variables and, if asked, secrets). Without a record only PATH is taken over.
+    It is read from what `image/record_env.py` wrote when the image was built, because the machine's own
+    environment may hold more than the image put there (Fly adds variables and, if asked, secrets).
     """
-    if not recorded.is_file():
-        return {"PATH": environ.get("PATH") or DEFAULT_PATH}
-    pairs = (entry.partition("=") for entry in recorded.read_text("utf-8", "replace").split("\0") if entry)
-    return {
-        name: value
-        for name, _, value in pairs
-        if name not in _NOT_THE_IMAGES
-        and not name.startswith("FLAUDE_")
-        and not name.lower().endswith("_proxy")
-    }
+    entries = recorded.read_text("utf-8", "surrogateescape").split("\0")
+    pairs = (entry.partition("=") for entry in entries if entry)
+    return {name: value for name, _, value in pairs}
 
 
-def _agent_user() -> Identity:
+def user(role: str) -> Identity:
+    """The user that `image/add_users.py` made for a role: `agent`, `verify` or `diff`.
+
+    Its comment field tells, because a base image may have had a user of any name. Raises LookupError when we
+    are not root or there is none.
+    """
     if os.getuid() != 0:
         raise LookupError("the supervisor is not root")
-    try:
-        user = pwd.getpwnam(AGENT_USER)
-    except KeyError:
-        raise LookupError("there is no user named " + AGENT_USER) from None
-    return Identity(user.pw_name, user.pw_uid, user.pw_gid, Path(user.pw_dir))
+    found = [each for each in pwd.getpwall() if each.pw_gecos == "flaude " + role]
+    if not found:
+        raise LookupError("the image has no user for the role " + role)
+    return Identity(found[0].pw_name, found[0].pw_uid, found[0].pw_gid, Path(found[0].pw_dir))
