@@ -95,7 +95,7 @@ class _Comparison:
         self._git = git
         self._who = places.agent
         self._worktree = worktree
-        self._base = fetched.sha
+        self._base = fetched.commit
         self._env = {
             "GIT_DIR": str(fetched.bare),
             "GIT_WORK_TREE": str(worktree),

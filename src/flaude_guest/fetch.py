@@ -41,22 +41,28 @@ class CloneFailed(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A bare repository with one commit of interest. `branch` is '' unless the ref names a branch."""
+    """A bare repository with one commit of interest. `branch` is '' unless the ref names a branch.
+
+    `sha` is the commit's own id; what came as an archive has its content in a commit made here, `stand_in`.
+    """
 
     repository: Repository
     bare: Path
     sha: str
     branch: str
+    stand_in: str = ""
+
+    @property
+    def commit(self) -> str:
+        """The commit in the bare repository."""
+        return self.stand_in or self.sha
 
 
 def fetch(git: Git, repository: Repository, bare: Path, *, local_urls: bool) -> Fetched:
     """Fetch what `repository` pins. Raises CloneFailed; `local_urls` admits file: URLs."""
     if repository.url.startswith("file:") and not local_urls:
         raise CloneFailed("clone_failed", "Only http and https repositories can be fetched.")
-    bare.mkdir(parents=True, mode=0o755)
-    made = git("init", "--quiet", "--bare", "--template=", str(bare), cwd=bare)
-    if not made.ok:
-        raise CloneFailed("clone_failed", "git init failed.", made.line)
+    make_bare(git, bare)
     remote = _Remote(git, repository, bare)
     wanted, branch = _pinned(repository) or _resolve(remote, repository)
     remote.ask("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
@@ -67,16 +73,25 @@ def fetch(git: Git, repository: Repository, bare: Path, *, local_urls: bool) -> 
     return Fetched(repository, bare, commit.out.decode("ascii").strip(), branch)
 
 
+def make_bare(git: Git, bare: Path) -> None:
+    """An empty bare repository that only its maker can write. Raises CloneFailed."""
+    bare.mkdir(parents=True, mode=0o755)
+    made = git("init", "--quiet", "--bare", "--template=", str(bare), cwd=bare)
+    if not made.ok:
+        raise CloneFailed("clone_failed", "git init failed.", made.line)
+
+
 def _pinned(repository: Repository) -> tuple[str, str] | None:
     """What to fetch when the job itself names a commit, and the branch it is on."""
     if repository.sha:
-        return repository.sha, _branch(repository.ref)
+        return repository.sha, branch_of(repository.ref)
     if re.fullmatch("[0-9a-f]{40}", repository.ref):
         return repository.ref, ""
     return None
 
 
-def _branch(ref: str) -> str:
+def branch_of(ref: str) -> str:
+    """The branch that a ref names, else ''; a short name is taken for a branch's."""
     if ref.startswith("refs/heads/"):
         return ref[len("refs/heads/") :]
     return "" if ref.startswith("refs/") or re.fullmatch("[0-9a-f]{40}", ref) else ref
@@ -99,7 +114,7 @@ def _resolve(remote: _Remote, repository: Repository) -> tuple[str, str]:
     for name in names:
         if name in found:
             pointed_to = found.get("symref", "ref: " + name)[len("ref: ") :]
-            branch = _branch(pointed_to) if pointed_to.startswith("refs/heads/") else ""
+            branch = branch_of(pointed_to) if pointed_to.startswith("refs/heads/") else ""
             return found[name], branch
     raise CloneFailed("clone_ref_not_found", "The repository answers but has no such ref.")
 

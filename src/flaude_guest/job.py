@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any, Mapping
+from urllib.parse import parse_qsl, urlsplit
 
 from flaude_guest import protocol
 
@@ -17,6 +18,7 @@ _DIRECTORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _URL = re.compile(r"(https?|file)://[^\s\x00-\x1f\x7f]+")
+_LINK = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])[\x21-\x7e]+")
 # https://git-scm.com/docs/git-check-ref-format, and no leading dash: a ref must never be read as an option.
 _REF_FORBIDDEN = re.compile(r"^[-/]|[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^\.|\.lock(/|$)|\.$|/$|^@$")
 
@@ -30,14 +32,34 @@ class JobRefused(Exception):
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A link to the content of the pinned commit, as tar.gz, and the commit's tree id, which proves it.
+
+    The link lets anyone read the repository for a few minutes, so it is a secret.
+    """
+
+    url: str = field(repr=False)
+    tree: str
+
+    @property
+    def secrets(self) -> list[str]:
+        """The link, and the token in it, which is as good as the link."""
+        return [self.url, *(value for _, value in parse_qsl(urlsplit(self.url).query))]
+
+
+@dataclass(frozen=True)
 class Repository:
-    """`ref` may be short or full, `sha` pins it; both empty means the default branch."""
+    """`ref` may be short or full, `sha` pins it; both empty means the default branch.
+
+    With an `archive` the content comes from there, and `url` only names the repository.
+    """
 
     url: str
     ref: str
     sha: str
     directory: str
     token: str = field(repr=False)
+    archive: Archive | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,8 @@ class Job:
     def secrets(self) -> list[str]:
         """What must not appear in the log."""
         tokens = [repository.token for repository in self.repositories]
+        for repository in self.repositories:
+            tokens += repository.archive.secrets if repository.archive else []
         keys = [value for name, value in self.credentials.items() if name != "ANTHROPIC_BASE_URL"]
         return [secret for secret in (*tokens, *keys) if secret]
 
@@ -179,7 +203,19 @@ def _repository(one: _Fields) -> Repository:
         raise one.wrong("ref")
     if not directory:
         raise one.wrong("directory")
-    return Repository(url, ref, one.text("sha", _SHA), directory, one.text("token"))
+    sha, token = one.text("sha", _SHA), one.text("token")
+    return Repository(url, ref, sha, directory, token, _archive(one, sha))
+
+
+def _archive(one: _Fields, sha: str) -> Archive | None:
+    """`{"url", "tree"}`; only for a pinned commit, because nothing else has one tree."""
+    if one.get("archive") is None:
+        return None
+    archive = one.fields("archive")
+    url, tree = archive.text("url", _LINK), archive.text("tree", _SHA)
+    if not (sha and url and tree):
+        raise one.wrong("archive")
+    return Archive(url, tree)
 
 
 def _credentials(job: _Fields) -> dict[str, str]:

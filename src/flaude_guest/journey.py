@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Callable
 
 from flaude_guest import changeset, checks, memory, workspace
 from flaude_guest.agent import Agent, base_environment, setup_command
+from flaude_guest.archive import fetch_archive
 from flaude_guest.fetch import CloneFailed, Fetched, fetch
 from flaude_guest.findings import Tail, find
 from flaude_guest.git import CutShort, Git
@@ -107,7 +108,10 @@ class Journey:
         git = Git(self._processes, self._places, self._watch)
         for number, repository in enumerate(self._job.repositories):
             bare = self._places.state / "repositories" / ("%d.git" % number)
-            fetched = fetch(git, repository, bare, local_urls=not self._places.isolated)
+            if repository.archive is not None:
+                fetched = fetch_archive(git, repository, repository.archive, bare)
+            else:
+                fetched = fetch(git, repository, bare, local_urls=not self._places.isolated)
             directory = workspace.check_out(git, self._places, fetched)
             self._output.say("checked out %s at %s" % (repository.directory, fetched.sha))
             if number == 0:

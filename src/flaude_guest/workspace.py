@@ -63,7 +63,7 @@ def check_out(git: Git, places: Places, fetched: Fetched) -> Path:
             "BARE": str(fetched.bare),
             "URL": fetched.repository.url,
             "BRANCH": fetched.branch,
-            "SHA": fetched.sha,
+            "SHA": fetched.commit,
         },
     )
     if not done.ok:
