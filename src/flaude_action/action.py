@@ -18,6 +18,7 @@ from flaude_action.inputs import Inputs, given_inputs, given_secrets
 from flaude_action.report import Report
 from flaude_action.run_report import Outputs, RunReport
 from flaude_action.state import load_state
+from flaude_action.waiting import unless_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from flaude_action.artifacts import Artifacts
     from flaude_action.event import Event
     from flaude_action.fly import Fly
+    from flaude_action.image_choice import ChosenImage, ImageSource
     from flaude_action.logs import LogLine
     from flaude_action.machine import Launch, Machine
     from flaude_action.machine_config import MachineConfig
     from flaude_action.outcome import Watcher
+    from flaude_action.preflight import Plan
     from flaude_action.verdict import Verdict
     from flaude_action.waiting import Cancellation
 
@@ -98,10 +101,26 @@ async def _step(
     flaps, api = base_urls(environ)
     token = inputs.fly_api_token or ""
     async with Fly(token, flaps_url=flaps, api_url=api, user_agent=USER_AGENT) as fly:
-        config = await preflight(inputs, event, fly)
-        with Artifacts(Path(environ.get("GITHUB_WORKSPACE") or "."), event.step) as artifacts:
-            step = Step(inputs, event, report, artifacts)
+        plan = await preflight(inputs, event, fly)
+        workspace = Path(environ.get("GITHUB_WORKSPACE") or ".")
+        image = await _image(inputs, workspace, plan, report, cancellation)
+        config = replace(plan.config, image=image.reference, guest=image.guest)
+        with Artifacts(workspace, event.step) as artifacts:
+            step = Step(inputs, event, report, artifacts, image.source)
             return await step.run(fly, config, cancellation)
+
+
+async def _image(
+    inputs: Inputs, workspace: Path, plan: Plan, report: Report, cancellation: Cancellation
+) -> ChosenImage:
+    """The machine's image; a build is told in one group of the log, and ends when the step is cancelled."""
+    from flaude_action.image_choice import choose_image
+
+    work = choose_image(inputs, workspace, trusted=not plan.is_fork, say=report.quote)
+    if not inputs.base_image and not inputs.dockerfile:
+        return await work
+    with report.group("The machine's image"):
+        return await unless_cancelled(work, cancellation)
 
 
 @dataclass
@@ -112,6 +131,7 @@ class Step:
     event: Event
     report: Report
     artifacts: Artifacts
+    image_source: ImageSource
     machine: Machine | None = None
 
     async def run(self, fly: Fly, config: MachineConfig, cancellation: Cancellation) -> int:
@@ -131,7 +151,8 @@ class Step:
                 return self._no_outcome(error)
             finally:
                 self.report.log_to(None)
-            told = self.report.publish(report_outcome(outcome, self.report, self.artifacts), self.artifacts)
+            told = report_outcome(outcome, self.report, self.artifacts, self.image_source)
+            told = self.report.publish(told, self.artifacts)
         self.report.save_state({"cleanup": outcome.cleanup})
         if not self.inputs.raise_on_failure and told.outputs.conclusion == "failure":
             return EXIT_OK
@@ -169,6 +190,7 @@ class Step:
         """No machine came to be, or one that could not be used."""
         machine = self.machine
         outputs = Outputs(
+            image_source=self.image_source,
             machine_id=machine.id if machine is not None else "",
             region=machine.record.region if machine is not None else "",
             cleanup=machine.cleanup if machine is not None else "",

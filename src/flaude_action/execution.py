@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_action import DEFAULT_IMAGE
-from flaude_action.errors import FlaudeError, GuestError, MachineTimeout, RunCancelled
+from flaude_action.errors import FlaudeError, GuestError, MachineTimeout
 from flaude_action.guest_link import GuestLink
 from flaude_action.guest_work import GuestWork
 from flaude_action.log_witness import LogWitness
@@ -24,7 +24,7 @@ from flaude_action.machine import End, Launch, Machine, metadata, new_nonce
 from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Evidence, OwnStop, Verdict, judge
-from flaude_action.waiting import Cancellation, Deadline, finish
+from flaude_action.waiting import Cancellation, Deadline, unless_cancelled
 from flaude_guest.protocol import IMAGE_LABEL, PHASES, PROTOCOL
 
 if TYPE_CHECKING:
@@ -129,22 +129,7 @@ class Execution:
 
     async def _create(self, machine: Machine) -> None:
         """Enter the machine's life; a cancellation ends that too, and whatever was made is destroyed."""
-        creating = asyncio.ensure_future(machine.__aenter__())
-        cancelled = asyncio.ensure_future(self._cancellation.wait())
-        either: set[asyncio.Future[Any]] = {creating, cancelled}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not creating.done():
-                creating.cancel()
-                await asyncio.wait([creating])
-                raise RunCancelled("cancelled")
-            creating.result()
-        except asyncio.CancelledError:
-            creating.cancel()
-            await finish(asyncio.wait([creating]))
-            raise
-        finally:
-            cancelled.cancel()
+        await unless_cancelled(machine.__aenter__(), self._cancellation)
 
     def _tell(self, verdict: Verdict) -> bool:
         """Pass the verdict on when something carries it already; else the log's word has still to come."""

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flaude_action import DEFAULT_IMAGE
 from flaude_action import input_values as read
 from flaude_action.claude_args import check_claude_args
 from flaude_action.errors import ConfigError
@@ -75,6 +74,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "cpus": partial(read.whole_number, low=1, high=16),
     "memory_mb": partial(read.whole_number, low=256, high=131072),
     "image": read.image_reference,
+    "base_image": read.image_reference,
     "repository": read.repository_name,
     "ref": read.git_ref,
     "extra_repositories": read.repository_lines,
@@ -94,6 +94,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 FILE_READERS: dict[str, Callable[[str, Path], Any]] = {
     "prompt_file": _file,
+    "dockerfile": _file,
     "settings": _json_or_file,
     "json_schema": _json_or_file,
 }
@@ -120,7 +121,9 @@ class Inputs:
     cpu_kind: CpuKind = "shared"
     cpus: int = 2
     memory_mb: int = 4096
-    image: str = DEFAULT_IMAGE
+    image: str | None = None
+    base_image: str | None = None
+    dockerfile: WorkspaceText | None = None
     repository: str | None = None
     ref: str | None = None
     extra_repositories: tuple[tuple[str, str], ...] = ()
@@ -217,6 +220,13 @@ def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, R
         yield "memory_mb", Refused(said, f"Write {' or '.join(map(str, nearest))}.")
 
 
+def _image_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    given = [name for name in ("image", "base_image", "dockerfile") if getattr(inputs, name)]
+    for name in given[1:]:
+        said = f"`{given[0]}` is given too."
+        yield name, Refused(said, "Keep one of `image:`, `base_image:` and `dockerfile:`.")
+
+
 def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
     try:
         check_claude_args(inputs.claude_args, frozenset(given))
@@ -227,7 +237,7 @@ def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str,
             yield name, Refused("It is longer than a day.", "Write 90s, 45m or 2h.")
 
 
-_RULES = (_task_rule, _credential_rule, _machine_rule, _agent_rule)
+_RULES = (_task_rule, _credential_rule, _machine_rule, _image_rule, _agent_rule)
 _ALSO: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt_file",),
     "anthropic_api_key": ("claude_code_oauth_token",),

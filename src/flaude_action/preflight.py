@@ -7,6 +7,7 @@ on a pull request, one to GitHub (its head). Whether the event may be trusted is
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError
@@ -23,8 +24,16 @@ USER_ERRORS = ("app_not_found", "machine_auth_failed", "clone_auth_failed", "clo
 """What a look-up may find that only the user can put right: told like a wrong input."""
 
 
-async def preflight(inputs: Inputs, event: Event, fly: Fly) -> MachineConfig:
-    """The run's configuration. Raises ConfigError with all problems, FlaudeError when a service is down."""
+@dataclass(frozen=True)
+class Plan:
+    """What to run, but for the image; `is_fork` says that the head to work on comes from a fork."""
+
+    config: MachineConfig
+    is_fork: bool
+
+
+async def preflight(inputs: Inputs, event: Event, fly: Fly) -> Plan:
+    """The run's plan. Raises ConfigError with all problems, FlaudeError when a service is down."""
     app, checkout = await asyncio.gather(
         fly.get_app(inputs.fly_app), _checkout(inputs, event), return_exceptions=True
     )
@@ -35,18 +44,22 @@ async def preflight(inputs: Inputs, event: Event, fly: Fly) -> MachineConfig:
     if problems:
         raise ConfigError.of(problems)
     assert not isinstance(checkout, BaseException)  # noqa: S101 - it would have been a problem or raised
-    config = _config(inputs, event, checkout)
+    source, is_fork = checkout
+    config = _config(inputs, event, source)
     config.check()
-    return config
+    return Plan(config, is_fork)
 
 
-async def _checkout(inputs: Inputs, event: Event) -> Checkout:
+async def _checkout(inputs: Inputs, event: Event) -> tuple[Checkout, bool]:
+    """What to fetch, and whether the event's head is a fork's, which naming a `ref` does not change."""
+    pull = None
+    if event.pull_to_ask_for is not None:
+        async with GitHub(event.api_url, inputs.github_token) as github:
+            pull = await github.get_pull(event.repository, event.pull_to_ask_for)
+    is_fork = pull.is_fork if pull is not None else event.is_fork
     if inputs.repository or inputs.ref:
-        return event.named_checkout(inputs.repository, inputs.ref)
-    if event.pull_to_ask_for is None:
-        return event.checkout()
-    async with GitHub(event.api_url, inputs.github_token) as github:
-        return event.checkout(await github.get_pull(event.repository, event.pull_to_ask_for))
+        return event.named_checkout(inputs.repository, inputs.ref), is_fork
+    return event.checkout(pull), is_fork
 
 
 def _as_problems(found: BaseException, app: str) -> list[ConfigError]:
@@ -67,7 +80,6 @@ def _config(inputs: Inputs, event: Event, checkout: Checkout) -> MachineConfig:
     for name, ref in inputs.extra_repositories:
         repos.append(_repo(event.named_checkout(name, ref), event, inputs.clone_token))
     return MachineConfig(
-        image=inputs.image,
         prompt=inputs.task,
         claude_code_oauth_token=inputs.claude_code_oauth_token or "",
         anthropic_api_key=inputs.anthropic_api_key or "",

@@ -38,6 +38,7 @@ class Outputs:
     machine_id: str = ""
     region: str = ""
     image: str = ""
+    image_source: str = ""
     result: str = ""
     session_id: str = ""
     num_turns: int | None = None

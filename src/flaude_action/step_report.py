@@ -23,13 +23,13 @@ LOG_FILE = "machine.log"
 TAIL_LINES = 20
 
 
-def report_outcome(outcome: Outcome, report: Report, artifacts: Artifacts) -> RunReport:
+def report_outcome(outcome: Outcome, report: Report, artifacts: Artifacts, image_source: str) -> RunReport:
     """Everything the step has to tell about a run that had a machine."""
     tail = report.tail(TAIL_LINES)
     failure = outcome.failure(list(tail))
     verdict = outcome.verdict
     return RunReport(
-        outputs=_outputs(outcome, report, artifacts),
+        outputs=_outputs(outcome, report, artifacts, image_source),
         errors=(failure,) if failure is not None else (),
         warnings=tuple(_warnings(outcome)),
         notices=(*verdict.notices, *outcome.problems),
@@ -39,7 +39,7 @@ def report_outcome(outcome: Outcome, report: Report, artifacts: Artifacts) -> Ru
     )
 
 
-def _outputs(outcome: Outcome, report: Report, artifacts: Artifacts) -> Outputs:
+def _outputs(outcome: Outcome, report: Report, artifacts: Artifacts, image_source: str) -> Outputs:
     agent, verdict = outcome.agent, outcome.verdict
     patch, transcript = outcome.files.get("patch"), outcome.files.get("transcript")
     changed = outcome.changed_files()
@@ -53,6 +53,7 @@ def _outputs(outcome: Outcome, report: Report, artifacts: Artifacts) -> Outputs:
         machine_id=outcome.machine_id,
         region=outcome.region,
         image=outcome.image,
+        image_source=image_source,
         result=str(agent.get("result") or ""),
         session_id=str(agent.get("session_id") or ""),
         num_turns=agent.get("num_turns"),

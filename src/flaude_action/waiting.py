@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flaude_action.errors import RunCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,6 +91,22 @@ async def pause(seconds: float, *until: asyncio.Event) -> bool:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def unless_cancelled(work: Awaitable[T], cancellation: Cancellation) -> T:
+    """The work's result; RunCancelled once a stop is asked for and the work has ended its cleaning up."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(cancellation.wait())
+    either: set[asyncio.Future[Any]] = {task, stop}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise RunCancelled("cancelled")
+        return task.result()
+    finally:
+        stop.cancel()
+        task.cancel()
+        await finish(asyncio.wait(either))
 
 
 async def finish(work: Awaitable[T]) -> T:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.engines import ROOT
 
-from flaude_action import DEFAULT_IMAGE
 from flaude_action.errors import ConfigError
 from flaude_action.inputs import Inputs, WorkspaceText, given_secrets, looks_secret
 
@@ -57,7 +56,7 @@ def test_defaults() -> None:
     assert inputs.task == "Fix the tests"
     assert (inputs.cpu_kind, inputs.cpus, inputs.memory_mb) == ("shared", 2, 4096)
     assert (inputs.timeout, inputs.idle_timeout) == (1800, 600)
-    assert inputs.image == DEFAULT_IMAGE
+    assert (inputs.image, inputs.base_image, inputs.dockerfile) == (None, None, None)
     assert inputs.raise_on_failure
     assert not inputs.show_full_output
 
