@@ -218,6 +218,17 @@ async def test_a_restart_keeps_the_version(tmp_path: Path) -> None:
         assert (await fly.call("GET", f"/machines/{machine}")).json()["instance_id"] == before
 
 
+async def test_a_destroy_overtakes_a_restart(tmp_path: Path) -> None:
+    """A machine that was to come up again does not, and nothing says that it would."""
+    async with fly_inside(tmp_path) as fly:
+        machine, _ = await fly.started()
+        await fly.call("POST", f"/machines/{machine}/restart")
+        await fly.call("DELETE", f"/machines/{machine}", params={"force": "true"})
+        await fly.reach(machine, "destroyed")
+        assert len(fly.backend.started) == 1
+        assert (await fly.exit_event(machine))["request"]["exit_event"]["restarting"] is False
+
+
 async def test_the_end_of_localfly_removes_what_runs(tmp_path: Path) -> None:
     """Leaving kills and removes every workload."""
     async with fly_inside(tmp_path) as fly:
