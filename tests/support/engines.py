@@ -1,8 +1,8 @@
 """The real programs the tests run against: where they are, how they are made, and why one is not here.
 
-An engine is Docker, a registry, the workflow runner `act`, Claude Code, or what checks workflows. It is looked
-for when a test asks for it; for Docker that includes making the base image. Which tests need which is
-said by markers; `tests/conftest.py` turns a missing engine into a skip or, when required, into an error.
+An engine is Docker, a registry, the workflow runner `act`, Claude Code, or what checks workflows. It is
+looked for when a test asks for it; for Docker that includes making the base image. Which tests need which
+is said by markers; `tests/conftest.py` turns a missing one into a skip or, when required, into an error.
 """
 
 from __future__ import annotations
