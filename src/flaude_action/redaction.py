@@ -1,7 +1,8 @@
 """Takes known secrets out of text for the places that GitHub does not mask: files, outputs, the summary.
 
 The step log is masked by the runner itself once `report` has told it the secrets; the forms a secret can take
-are the runner's own list (base64 at three offsets, URL, JSON) and a few more.
+are the runner's own list (base64 at three offsets, URL, JSON) and a few more. Unlike the runner, this also
+finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines.
 https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
 """
 
@@ -19,17 +20,26 @@ if TYPE_CHECKING:
 MASK = "***"
 SHORTEST = 4
 """Shorter secrets are left alone: taking every `a` out of a log hides nothing and ruins it."""
-_SHORTEST_FORM = 8
+SHORTEST_FORM = 8
+"""Encoded forms, and what is looked for over the ends of lines, are at least this long."""
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
+_MARGINS = "|!>"  # what our own renderings put before a line
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_ESCAPED_SPACE = re.compile(r"\\[nrt]")
 
 
 class Redactor:
-    """Knows the secrets and every form of them; `add` may be called at any time."""
+    """Knows the secrets and every form of them; `add` may be called at any time.
+
+    What is looked for first is the bare form in the bare text: fast, and it finds everything but short forms.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._forms: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._all = self._short = self._wrapped = _any_of(())
+        self._bare: list[str] = []
+        self._longest = 1
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
@@ -37,12 +47,16 @@ class Redactor:
             for part in {secret, *secret.splitlines()}:
                 if len(part.strip()) >= SHORTEST:
                     self._forms |= forms(part.strip())
-        if self._forms:  # longest first, so that a secret inside a longer one leaves nothing behind
-            ordered = sorted(self._forms, key=lambda form: (-len(form), form))
-            self._pattern = re.compile("|".join(map(re.escape, ordered)))
+        bare = {form: bared(form) for form in self._forms}
+        self._bare = sorted({form for form in bare.values() if len(form) >= SHORTEST_FORM})
+        self._longest = max(map(len, self._bare), default=1)
+        self._all = _any_of(self._forms)
+        self._short = _any_of(form for form in self._forms if len(bare[form]) < SHORTEST_FORM)
+        self._wrapped = _any_of(self._bare)
 
     def redact(self, text: str) -> str:
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        """The text without secrets, also those with line ends, white space or our margins in them."""
+        return self._without("", text)
 
     def redact_json(self, document: Any) -> Any:
         """A copy of a JSON value with every text in it redacted, the names of members included."""
@@ -54,26 +68,70 @@ class Redactor:
             return [self.redact_json(value) for value in document]
         return document
 
-    def redact_lines(self, lines: list[str]) -> list[str]:
-        """Redact a few lines, also secrets that a terminal or a tool wrapped over their ends.
+    def redact_json_line(self, line: str) -> str:
+        """One line of JSON. In its texts a line's end is written `\\n`, which would hide a wrapped secret."""
+        plain = self.redact(line)
+        if not self._holds(bared(_ESCAPED_SPACE.sub("", plain))):
+            return plain
+        try:
+            return json.dumps(self.redact_json(json.loads(line)), ensure_ascii=False) + "\n"
+        except (ValueError, RecursionError):
+            return MASK + "\n"
 
-        Costs a copy of everything, so it is for tails, not for whole logs. Keeps the number of lines.
+    def redact_page(self, lines: list[str], before: str) -> tuple[list[str], str]:
+        """Lines of a longer text, and what to give as `before` with the lines that follow.
+
+        What at the end may be the first part of a secret is hidden before its second part has come.
         """
-        if self._pattern is None:
-            return list(lines)
-        spans = _wrapped_spans(self._pattern, lines)
-        return [self.redact(_blank(line, spans.get(index, []))) for index, line in enumerate(lines)]
+        if not self._forms:
+            return lines, ""
+        text = "\n".join(lines)
+        bare = before + bared(text)
+        text = self._without(before, text, bare)
+        if begun := self._begun(bare):
+            end = len(bared(text))
+            text = _masked(text, [(end - begun, end)])
+        return text.split("\n"), bare[-self._longest :]
+
+    def _holds(self, bare: str) -> bool:
+        return any(form in bare for form in self._bare)
+
+    def _without(self, before: str, text: str, bare: str | None = None) -> str:
+        """`text` without secrets, also one that began in `before`; `bare` is what is bare of the two."""
+        if not self._holds(before + bared(text) if bare is None else bare):
+            return self._short.sub(MASK, text)
+        text = self._all.sub(MASK, text)
+        spans = [match.span() for match in self._wrapped.finditer(before + bared(text))]
+        return _masked(text, [(start - len(before), end - len(before)) for start, end in spans])
+
+    def _begun(self, bare: str) -> int:
+        """How many characters at the end of a bare text may be the beginning of a secret."""
+        end = bare[-self._longest :]
+        for form in self._bare:
+            start = end.rfind(form[:SHORTEST_FORM])
+            if start >= 0 and form.startswith(end[start:]):
+                return len(end) - start
+        return 0
+
+
+def bared(text: str) -> str:
+    """The text without white space and without what stands in margins: the same however it is wrapped."""
+    bare = "".join(text.split())
+    for mark in _MARGINS:
+        bare = bare.replace(mark, "")
+    return bare
 
 
 def forms(secret: str) -> set[str]:
-    """The secret as it is and as base64 (also URL-safe), URLs, JSON, Python and HTML write it."""
+    """The secret as it is and as base64 (also URL-safe), hex, URLs, JSON, Python and HTML write it."""
     data = secret.encode("utf-8", "surrogatepass")
     text = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]
     html = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     url = quote(data, safe=""), quote(data), quote_plus(data)
     lower = (_PERCENT.sub(lambda code: code.group().lower(), form) for form in url)
-    long = (form for form in _base64_forms(data) if len(form) >= _SHORTEST_FORM)
-    return {secret, *text, html, html.replace('"', "&quot;"), *url, *lower, *long}
+    long = (form for form in _base64_forms(data) if len(form) >= SHORTEST_FORM)
+    hexadecimal = data.hex(), data.hex().upper()
+    return {secret, *text, html, html.replace('"', "&quot;"), *url, *lower, *long, *hexadecimal}
 
 
 def _base64_forms(data: bytes) -> Iterable[str]:
@@ -83,22 +141,28 @@ def _base64_forms(data: bytes) -> Iterable[str]:
             yield encode(b"\0" * offset + data).decode("ascii")[skipped:whole]
 
 
-def _wrapped_spans(pattern: re.Pattern[str], lines: list[str]) -> dict[int, list[tuple[int, int]]]:
-    """Where secrets lie when the lines are read as one, per line."""
-    starts, total = [], 0
-    for line in lines:
-        starts.append(total)
-        total += len(line)
-    found: dict[int, list[tuple[int, int]]] = {}
-    for match in pattern.finditer("".join(lines)):
-        for index, (start, line) in enumerate(zip(starts, lines, strict=True)):
-            low, high = max(match.start() - start, 0), min(match.end() - start, len(line))
-            if low < high:
-                found.setdefault(index, []).append((low, high))
-    return found
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    """Longest first, so that a secret inside a longer one leaves nothing behind; without words, nothing fits."""
+    ordered = sorted(words, key=lambda word: (-len(word), word))
+    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
 
-def _blank(line: str, spans: list[tuple[int, int]]) -> str:
-    for low, high in sorted(spans, reverse=True):
-        line = line[:low] + MASK + line[high:]
-    return line
+def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+    """The text with spans of its bare form hidden. The ends of lines stay."""
+    if not spans:
+        return text
+    kept = [at for at, char in enumerate(text) if not char.isspace() and char not in _MARGINS]
+    pieces, done = [], 0
+    for low, high in spans:
+        places = kept[max(low, 0) : max(high, 0)]
+        if not places:
+            continue
+        first, last = places[0], places[-1] + 1
+        pieces += [text[done:first], _hidden(text[first:last])]
+        done = last
+    return "".join(pieces) + text[done:]
+
+
+def _hidden(text: str) -> str:
+    """Every line of the text as one mask, with its end."""
+    return "".join(MASK + line[len(line.rstrip(_LINE_ENDS)) :] for line in text.splitlines(keepends=True))

@@ -57,6 +57,7 @@ class Report:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._log: BinaryIO | None = None
         self._mute = False
+        self._before = ""
         self.lines = 0
         """How many log lines of the machine were told."""
         self.debugging = environ.get("RUNNER_DEBUG") == "1"
@@ -79,6 +80,9 @@ class Report:
     def redact(self, text: str) -> str:
         return self._redactor.redact(text)
 
+    def redact_json_line(self, line: str) -> str:
+        return self._redactor.redact_json_line(line)
+
     # The step log
 
     def say(self, text: str) -> None:
@@ -97,7 +101,8 @@ class Report:
         The margin goes into the file too: printing that file in a later step must not run commands either.
         Our guest's event lines are for machines: people see them in the file, and under step debug.
         """
-        safe = margin_lines(self.redact(visible("\n".join(lines))))
+        page, self._before = self._redactor.redact_page(visible("\n".join(lines)).splitlines(), self._before)
+        safe = margin_lines("\n".join(page))
         self.lines += len(lines)
         if safe:
             self._write_log("\n".join(safe) + "\n")
@@ -118,7 +123,7 @@ class Report:
     def tail(self, count: int) -> tuple[str, ...]:
         """The last lines of the machine's log, as they may be shown anywhere."""
         lines = [line.removeprefix(MARGIN) for line in self._tail][-count:] if count else []
-        return tuple(MARGIN + line for line in self._redactor.redact_lines(lines))
+        return tuple(MARGIN + line for line in lines)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:

@@ -73,7 +73,7 @@ def _outputs(outcome: Outcome, report: Report, artifacts: Artifacts, image_sourc
 def _redacted(source: Path, name: str, report: Report, artifacts: Artifacts) -> str:
     with source.open(encoding="utf-8", errors="replace", newline="\n") as given, artifacts.open(name) as file:
         for line in given:
-            file.write(report.redact(line).encode("utf-8", "replace"))
+            file.write(report.redact_json_line(line).encode("utf-8", "replace"))
     return artifacts.path(name)
 
 

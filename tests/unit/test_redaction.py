@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaude_action.redaction import MASK, Redactor
+from flaude_action.redaction import MASK, Redactor, bared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ FORMS = {
     "form": quote_plus(SECRET),
     "HTML": html.escape(SECRET),
     "Python": repr(SECRET)[1:-1],
+    "hex": SECRET.encode().hex(),
 }
 
 
@@ -70,17 +71,63 @@ def test_a_secret_inside_another() -> None:
     assert Redactor(["abcd", "abcdefgh"]).redact("abcdefgh abcd") == f"{MASK} {MASK}"
 
 
-def test_wrapped_secrets() -> None:
-    """A secret that a terminal has wrapped over line ends is found, and the lines stay as many."""
-    redactor = Redactor(["0123456789abcdef"])
-    assert redactor.redact_lines(["x 01234", "56789", "abcdef y", "z"]) == [
-        f"x {MASK}",
-        MASK,
-        f"{MASK} y",
-        "z",
-    ]
-    assert redactor.redact_lines(["a", "b"]) == ["a", "b"]
-    assert Redactor().redact_lines(["a"]) == ["a"]
+WRAPPED = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("x 01234\n56789\nabcdef y\nz", f"x {MASK}\n{MASK}\n{MASK} y\nz"),
+        ("| x 0123456\r\n  | 789abcdef", f"| x {MASK}\r\n{MASK}"),
+        ("012 345 678 9ab cde f.", f"{MASK}."),
+        ("  ! 01234567\n\n  ! 89abcdef", f"  ! {MASK}\n{MASK}\n{MASK}"),
+        ("MDEyMzQ1Njc4\nOWFiY2RlZg==", f"{MASK}\n{MASK}Zg=="),
+    ],
+)
+def test_wrapped_secrets(text: str, redacted: str) -> None:
+    """A secret that was wrapped over the ends of lines, or has white space strewn in, is found."""
+    assert Redactor([WRAPPED]).redact(text) == redacted
+
+
+@given(st.text("0123456789abcdef \n|xyz", max_size=60), st.integers(1, 30))
+def test_a_page_at_a_time(text: str, size: int) -> None:
+    """However a log is cut into pages, a secret that begins in one and ends in another is hidden in both."""
+    lines = (text + "\n" + WRAPPED[:9] + "\n" + WRAPPED[9:]).split("\n")
+    redactor, before, shown = Redactor([WRAPPED]), "", []
+    for start in range(0, len(lines), size):
+        page, before = redactor.redact_page(lines[start : start + size], before)
+        shown += page
+    assert WRAPPED not in bared("".join(shown))
+    assert WRAPPED[9:] not in shown[-1]
+    assert len(shown) == len(lines)
+
+
+def test_the_first_part_is_hidden_before_the_second_comes() -> None:
+    """At the end of a page, what may be the beginning of a secret is not shown on trust."""
+    redactor = Redactor([WRAPPED])
+    page, before = redactor.redact_page(["a", WRAPPED[:12]], "")
+    assert page == ["a", MASK]
+    assert redactor.redact_page([WRAPPED[12:] + " b"], before)[0] == [f"{MASK} b"]
+    assert Redactor().redact_page(["a", "b"], "") == (["a", "b"], "")
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (f"x {WRAPPED}", f"x {MASK}"),
+        (f"1\t{WRAPPED[:6]}\n{WRAPPED[6:]}", f"1\t{MASK}\n{MASK}"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_json_lines(text: str, redacted: str) -> None:
+    """In a line of JSON a wrapped secret is found although the line's end is two characters there."""
+    line = json.dumps({"text": [text]}) + "\n"
+    assert json.loads(Redactor([WRAPPED]).redact_json_line(line)) == {"text": [redacted]}
+
+
+def test_broken_json_lines() -> None:
+    """A line that only looks like JSON and holds a wrapped secret is hidden whole."""
+    assert Redactor([WRAPPED]).redact_json_line(WRAPPED[:6] + "\\n" + WRAPPED[6:] + "\n") == MASK + "\n"
 
 
 def test_json_values() -> None:
