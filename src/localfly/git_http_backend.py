@@ -68,15 +68,8 @@ async def _output(process: asyncio.subprocess.Process, stdout: asyncio.StreamRea
 
 
 def _cgi(repository: Path, request: Request, length: int) -> dict[str, str]:
-    config = {"GIT_CONFIG_COUNT": str(len(_GIT_CONFIG))}
-    for index, (key, value) in enumerate(_GIT_CONFIG.items()):
-        config[f"GIT_CONFIG_KEY_{index}"] = key
-        config[f"GIT_CONFIG_VALUE_{index}"] = value
     return {
-        **config,
-        "PATH": os.environ["PATH"],
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
+        **quiet_environment(),
         "GIT_PROJECT_ROOT": str(repository),
         "GIT_HTTP_EXPORT_ALL": "1",
         "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
@@ -87,4 +80,18 @@ def _cgi(repository: Path, request: Request, length: int) -> dict[str, str]:
         "CONTENT_LENGTH": str(length),
         "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
         "REMOTE_ADDR": request.client.host if request.client else "",
+    }
+
+
+def quiet_environment() -> dict[str, str]:
+    """Variables for git: GitHub's settings, and nobody else's."""
+    config = {"GIT_CONFIG_COUNT": str(len(_GIT_CONFIG))}
+    for index, (key, value) in enumerate(_GIT_CONFIG.items()):
+        config[f"GIT_CONFIG_KEY_{index}"] = key
+        config[f"GIT_CONFIG_VALUE_{index}"] = value
+    return {
+        **config,
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
     }

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,7 +35,7 @@ from localfly.store import App, Store
 from localfly.wire import ApiError, no_route
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -120,17 +120,28 @@ async def serving(
     there is nothing to run machines with.
     """
     settings = settings or Settings()
-    directory = state or Path(tempfile.mkdtemp(prefix="localfly-"))
-    directory.mkdir(parents=True, exist_ok=True)
-    fly = make_fly(make_backend(backend, images, settings, directory), directory.resolve(), settings)
+    with _directory(state) as directory:
+        fly = make_fly(make_backend(backend, images, settings, directory), directory, settings)
+        try:
+            await fly.flyd.resume()
+            async with loopback.serve(make_app(fly), host=host, port=port, http=KnownConnection) as url:
+                yield Address(url, url, os.getpid())
+        finally:
+            await fly.flyd.close()
+
+
+@contextmanager
+def _directory(state: Path | None) -> Iterator[Path]:
+    """The state directory with all links resolved; a temporary one is removed at the end."""
+    if state is not None:
+        state.mkdir(parents=True, exist_ok=True)
+        yield state.resolve()
+        return
+    directory = Path(tempfile.mkdtemp(prefix="localfly-")).resolve()
     try:
-        await fly.flyd.resume()
-        async with loopback.serve(make_app(fly), host=host, port=port, http=KnownConnection) as url:
-            yield Address(url, url, os.getpid())
+        yield directory
     finally:
-        await fly.flyd.close()
-        if state is None:
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def told_to_end() -> asyncio.Event:
