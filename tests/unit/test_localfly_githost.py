@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import io
 import os
 import subprocess
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from localfly.githost import serve_githost
+from localfly.github_archive import Archives
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -206,6 +209,62 @@ async def test_the_rest_slice(url: str) -> None:
     )
     assert await get("/pulls/7", "") == (404, {"message": "Not Found"})
     assert await get("/pulls/7", "ghs_expired") == (401, {"message": "Bad credentials"})
+
+
+async def test_the_repository_and_its_commits(url: str, repositories: Path) -> None:
+    """REST knows whether a repository is private, its default branch, and a ref's commit with its tree."""
+    bare = repositories / "octo/secret.git"
+    sha, tree = (git_now("-C", bare, "rev-parse", name) for name in ("main", "main^{tree}"))
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"}) as client:
+        api = f"{url}/api/v3/repos/octo"
+        facts = (await client.get(f"{api}/secret")).json()
+        assert facts == {"full_name": "octo/secret", "private": True, "default_branch": "main"}
+        assert (await client.get(f"{api}/open")).json()["private"] is False
+        for ref in ("main", "heads/main", "HEAD", sha):
+            found = (await client.get(f"{api}/secret/commits/{ref}?per_page=1")).json()
+            assert (found["sha"], found["commit"]["tree"]["sha"]) == (sha, tree)
+        for ref in ("absent", "f" * 40, "--all"):
+            assert (await client.get(f"{api}/secret/commits/{ref}")).status_code in (404, 422)
+        assert (await client.get(f"{api}/another/commits/main")).status_code == 404
+
+
+async def archive_link(url: str, name: str, token: str = TOKEN) -> tuple[int, str]:
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"} if token else {}) as client:
+        answer = await client.get(f"{url}/api/v3/repos/octo/{name}/tarball/main")
+    return answer.status_code, answer.headers.get("location", "")
+
+
+async def test_archive(url: str) -> None:
+    """The archive needs no credential but its link, and lies in one folder named for the commit."""
+    status, link = await archive_link(url, "secret")
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(link)
+        without = await client.get(link.partition("?")[0])
+        elsewhere = await client.get(link.replace("octo/secret", "octo/another"))
+    sha = link.partition("?")[0].rpartition("/")[2]
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+        assert tar.getnames() == [f"octo-secret-{sha[:7]}", f"octo-secret-{sha[:7]}/a.txt"]
+    assert (status, without.status_code, elsewhere.status_code) == (302, 404, 404)
+    public = await archive_link(url, "open", "")
+    assert "token=" not in public[1]
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(public[1])).status_code == 200
+
+
+@pytest.mark.parametrize(("token", "status"), [("", 404), (OTHER, 404), ("ghs_expired", 401)])
+async def test_archive_link_is_for_readers(url: str, token: str, status: int) -> None:
+    """Who may not read the repository gets no link."""
+    assert await archive_link(url, "secret", token) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("archives", "statuses"), [(Archives(uses=1), [200, 404]), (Archives(0.0), [404, 404])]
+)
+async def test_archive_link_ends(repositories: Path, archives: Archives, statuses: list[int]) -> None:
+    """A link can be for one download only, and ends with its time."""
+    async with serve_githost(repositories, archives=archives) as url, httpx.AsyncClient() as client:
+        _, link = await archive_link(url, "secret")
+        assert [(await client.get(link)).status_code for _ in statuses] == statuses
 
 
 async def test_requests_are_remembered(url: str) -> None:
