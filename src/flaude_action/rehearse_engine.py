@@ -14,12 +14,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flaude_action import machine_dockerfile
+from flaude_action.machine_dockerfile import DOCKERFILE, SOURCES
 from flaude_action.rehearse_image import (
-    DOCKERFILE,
     IMAGE_NAME,
-    SOURCES,
     Unavailable,
-    dockerfile_argument,
     ensure_image,
     find_base,
     npm_registry,
@@ -105,7 +104,7 @@ def _claude(cache: Path, say: Callable[[str], None]) -> str:
         say(f"Claude Code is {found}.")
         return found
     # Where npm would put it: what one of us and npm has installed, the other finds.
-    folder = cache / f"claude-{dockerfile_argument('CLAUDE_CODE_VERSION')}"
+    folder = cache / f"claude-{machine_dockerfile.default('CLAUDE_CODE_VERSION')}"
     program = folder / "node_modules" / "@anthropic-ai" / "claude-code-linux-x64" / "claude"
     if not program.exists():
         _install_claude(program, say)
@@ -116,14 +115,14 @@ def _claude(cache: Path, say: Callable[[str], None]) -> str:
 def _install_claude(program: Path, say: Callable[[str], None]) -> None:
     if platform.machine() != "x86_64":
         raise Unavailable("there is no `claude` on PATH, and the pinned one is for x86-64")
-    version = dockerfile_argument("CLAUDE_CODE_VERSION")
-    registry = npm_registry() or dockerfile_argument("NPM_REGISTRY")
+    version = machine_dockerfile.default("CLAUDE_CODE_VERSION")
+    registry = npm_registry() or machine_dockerfile.default("NPM_REGISTRY")
     say(f"Installing Claude Code {version} into {program.parent}, from npm's registry …")
     program.parent.mkdir(parents=True, exist_ok=True)
     part = program.with_name("claude.part")
     installer = [sys.executable, "-I", str(DOCKERFILE.with_name("install_claude.py"))]
     done = subprocess.run(
-        [*installer, registry, version, dockerfile_argument("CLAUDE_CODE_INTEGRITY"), str(part)],
+        [*installer, registry, version, machine_dockerfile.default("CLAUDE_CODE_INTEGRITY"), str(part)],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

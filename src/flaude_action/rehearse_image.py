@@ -8,23 +8,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import shutil
 import subprocess
 import tarfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import docker
 from docker.errors import APIError, DockerException, ImageNotFound
+
+import docker
+from flaude_action import machine_dockerfile
+from flaude_action.machine_dockerfile import DOCKERFILE, GUEST, GUEST_IN_CONTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-SOURCES = Path(__file__).resolve().parents[1]
-GUEST = SOURCES / "flaude_guest"
-DOCKERFILE = GUEST / "image" / "Dockerfile"
 IMAGE_NAME = "flaude-machine"
 ENGINE_ANSWERS_S = 5
 PULL_S = 20
@@ -36,17 +35,9 @@ class Unavailable(Exception):
     """Something cannot be had here; the text says why, in the middle of a sentence."""
 
 
-def dockerfile_argument(name: str) -> str:
-    """The default of a build argument: the Dockerfile is the one place that says it."""
-    found = re.search(rf"^ARG {name}=(\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
-    if not found:
-        raise LookupError(f"no ARG {name} in {DOCKERFILE}")
-    return found[1]
-
-
 def find_base() -> str:
     """A base image that the Docker engine has or can pull soon. Raises Unavailable."""
-    base = os.environ.get("FLAUDE_BASE_IMAGE") or dockerfile_argument("BASE_IMAGE")
+    base = os.environ.get("FLAUDE_BASE_IMAGE") or machine_dockerfile.default("BASE_IMAGE")
     client = _client(ENGINE_ANSWERS_S)
     try:
         client.images.get(base)
@@ -95,8 +86,8 @@ def guest_context() -> bytes:
 
 
 def _in_context(path: Path) -> str:
-    """Where the Dockerfile looks for a file, also when we are installed and there is no folder `src`."""
-    return f"src/{path.relative_to(SOURCES)}"
+    """Where the Dockerfile looks for a file of the guest."""
+    return f"{GUEST_IN_CONTEXT}{path.relative_to(GUEST)}"
 
 
 def _client(timeout_s: int) -> docker.DockerClient:
@@ -122,9 +113,6 @@ def _pull(client: docker.DockerClient, base: str) -> None:
 
 
 def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None:
-    arguments = {"BASE_IMAGE": base}
-    if registry := npm_registry():
-        arguments["NPM_REGISTRY"] = registry
     said: list[str] = []
     try:
         for event in api.build(
@@ -132,7 +120,7 @@ def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None
             custom_context=True,
             dockerfile=_in_context(DOCKERFILE),
             tag=image,
-            buildargs=arguments,
+            buildargs=machine_dockerfile.arguments(base, npm_registry()),
             rm=True,
             forcerm=True,
             decode=True,

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import os
 import platform
-import re
 import shutil
 import socket
 import subprocess
@@ -24,23 +23,21 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flaude_action import machine_dockerfile
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
 BASE_IMAGE = "flaude-test-base:latest"
 WORKFLOW_PARSER = "@actions/workflow-parser@0.3.61"
 _INSTALL = "python -m tests.support.engines install-"
-MACHINE_DOCKERFILE = ROOT / "src" / "flaude_guest" / "image" / "Dockerfile"
 
 
 def claude_version() -> str:
-    """The Claude Code version the machine image installs: its Dockerfile is the one place that says it."""
-    found = re.search(r"^ARG CLAUDE_CODE_VERSION=(\S+)$", MACHINE_DOCKERFILE.read_text(), re.MULTILINE)
-    if not found:
-        raise LookupError(f"no ARG CLAUDE_CODE_VERSION in {MACHINE_DOCKERFILE}")
-    return found[1]
+    """The Claude Code version the machine image installs."""
+    return machine_dockerfile.default("CLAUDE_CODE_VERSION")
 
 
 # Finding.
@@ -187,10 +184,27 @@ def action_image() -> str:
 @functools.cache
 def machine_image() -> str:
     """The image a machine boots, built from this tree."""
-    arguments = {"BASE_IMAGE": base_image()}
-    if registry := _npm_registry():
-        arguments["NPM_REGISTRY"] = registry
-    return _build("machine", MACHINE_DOCKERFILE, arguments)
+    return lay_on(base_image(), "machine")
+
+
+def lay_on(base: str, name: str, target: str = "") -> str:
+    """Build the machine image on any base, to the end or to the stage `target`.
+
+    Raises RuntimeError with the build's last lines when it fails.
+    """
+    arguments = machine_dockerfile.arguments(base, _npm_registry())
+    return _build(name, machine_dockerfile.DOCKERFILE, arguments, target=target)
+
+
+def user_base(name: str, dockerfile: str, files: Mapping[str, str] | None = None) -> str:
+    """A base image as a user would make it. `dockerfile` begins after FROM; the files are executable."""
+    with tempfile.TemporaryDirectory() as folder:
+        context = Path(folder)
+        for file, text in (files or {}).items():
+            (context / file).write_text(text)
+            (context / file).chmod(0o755)
+        (context / "Dockerfile").write_text(f"ARG BASE_IMAGE\nFROM ${{BASE_IMAGE}} AS made\n{dockerfile}")
+        return _build(name, context / "Dockerfile", {"BASE_IMAGE": base_image()}, context)
 
 
 def _npm_registry() -> str:
@@ -198,7 +212,9 @@ def _npm_registry() -> str:
     return answer.stdout.strip().rstrip("/") if answer and answer.returncode == 0 else ""
 
 
-def _build(name: str, dockerfile: Path, arguments: dict[str, str]) -> str:
+def _build(
+    name: str, dockerfile: Path, arguments: dict[str, str], context: Path = ROOT, target: str = ""
+) -> str:
     # Every checkout has tags of its own; the layers are shared.
     tag = f"flaude-test-{name}:{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
     build_args = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
@@ -212,7 +228,8 @@ def _build(name: str, dockerfile: Path, arguments: dict[str, str]) -> str:
         "--file",
         str(dockerfile),
         *build_args,
-        str(ROOT),
+        *(["--target", target] if target else []),
+        str(context),
     ]
     _run(*command, env={"DOCKER_BUILDKIT": "0"})
     return tag

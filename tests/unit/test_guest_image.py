@@ -8,9 +8,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.engines import MACHINE_DOCKERFILE
 
 from flaude_action import __version__
+from flaude_action.machine_dockerfile import DOCKERFILE
 from flaude_guest.image import add_users
 from flaude_guest.image.record_env import kept
 from flaude_guest.places import SYSTEM_PATH
@@ -116,19 +116,19 @@ def test_dangerous_variables_are_left_out(name: str) -> None:
 
 def test_one_list_of_system_folders() -> None:
     """The Dockerfile, the script and the guest mean the same folders."""
-    script = MACHINE_DOCKERFILE.with_name("fit_base.sh").read_text()
-    assert f"\nENV PATH={SYSTEM_PATH}\n" in MACHINE_DOCKERFILE.read_text()
+    script = DOCKERFILE.with_name("fit_base.sh").read_text()
+    assert f"\nENV PATH={SYSTEM_PATH}\n" in DOCKERFILE.read_text()
     assert f"\nSYSTEM_PATH={SYSTEM_PATH}\n" in script
 
 
 def test_labels_say_what_it_is() -> None:
     """The image's labels name the guest's protocol, by which the action knows its images, and the version."""
-    labels = dict(re.findall(r'([\w.]+)="([^"]*)"', MACHINE_DOCKERFILE.read_text().partition("LABEL ")[2]))
+    labels = dict(re.findall(r'([\w.]+)="([^"]*)"', DOCKERFILE.read_text().partition("LABEL ")[2]))
     assert labels[IMAGE_LABEL] == str(PROTOCOL)
     assert labels["org.opencontainers.image.version"] == __version__
 
 
 def test_script_is_plain_shell() -> None:
     """A base image may have no shell but a small one."""
-    script = str(MACHINE_DOCKERFILE.with_name("fit_base.sh"))
+    script = str(DOCKERFILE.with_name("fit_base.sh"))
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import tarfile
 
-from flaude_action.rehearse_image import dockerfile_argument, guest_context
+from flaude_action.machine_dockerfile import default
+from flaude_action.rehearse_image import guest_context
 
 
 def test_the_context_is_the_guest() -> None:
@@ -23,5 +24,5 @@ def test_the_same_files_make_the_same_context() -> None:
 
 def test_what_is_pinned() -> None:
     """Base image and Claude Code version are read from the Dockerfile."""
-    assert dockerfile_argument("BASE_IMAGE")
-    assert dockerfile_argument("CLAUDE_CODE_VERSION")[0].isdigit()
+    assert default("BASE_IMAGE")
+    assert default("CLAUDE_CODE_VERSION")[0].isdigit()

@@ -19,7 +19,7 @@ ACTION, GUEST, LOCALFLY = (SRC / name for name in ("flaude_action", "flaude_gues
 
 # From words to edge: a module imports its own tier and those before it. Every module is in exactly one tier.
 TIERS = {
-    "words": "__init__ catalog errors machine_size secret untrusted waiting",
+    "words": "__init__ catalog errors machine_dockerfile machine_size secret untrusted waiting",
     "values": "claude_args event input_values inputs machine_config redaction runner_protocol verdict"
     " workspace_file",
     "parties": "fly fly_errors fly_http fly_models artifacts github image report run_report state summary",

@@ -59,6 +59,7 @@ def _entries(file: Path) -> list[list[str]]:
 
 
 def _append(file: Path, line: str) -> None:
+    file.parent.mkdir(exist_ok=True)
     before = file.read_bytes() if file.exists() else b""
     gap = b"\n" if before and not before.endswith(b"\n") else b""
     with file.open("ab") as end:

@@ -52,10 +52,14 @@ has_certificates() {
 # Sets `lacking`, for people, and `packages`, for apt-get.
 look() {
   lacking='' packages=''
-  find_python || lack python3 "Python 3.9 or newer with its whole standard library"
-  has_git || lack git "git 2.31 or newer in $SYSTEM_PATH"
+  find_python || lack python3 "Python 3.9 or newer and its whole standard library$(version_of python3)"
+  has_git || lack git "git 2.31 or newer in a system folder like /usr/bin$(version_of git)"
   has_certificates || lack ca-certificates "CA certificates (/etc/ssl/certs/ca-certificates.crt)"
   command -v rg >/dev/null || lack ripgrep "ripgrep (rg)"
+}
+
+version_of() {
+  if command -v "$1" >/dev/null; then echo " (it has $("$1" --version 2>&1 | head -n 1))"; fi
 }
 
 lack() {
