@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +15,12 @@ from localfly.githost import serve_githost
 from localfly.messages import serve_messages
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.act, pytest.mark.docker]
 
+KEY = "test-api-key-that-is-masked"
 SUMS = "def total(numbers):\n    return sum(numbers) + 1\n"
 EDIT = {"file_path": "sums.py", "old_string": "sum(numbers) + 1", "new_string": "sum(numbers)"}
 REPAIR: dict[str, Any] = {
@@ -43,46 +46,75 @@ def example_repository(root: Path) -> str:
     return head.stdout.strip()
 
 
-@pytest.mark.claude
-async def test_a_repair_arrives_in_later_steps(tmp_path: Path, machine_image: str) -> None:
-    """Claude Code repairs a file on a container machine; later steps read the outputs and find the patch."""
-    head = example_repository(tmp_path)
+@asynccontextmanager
+async def worked(
+    folder: Path, image: str, turns: dict[str, Any]
+) -> AsyncIterator[tuple[Workflow, list[Any]]]:
+    """A workflow on a container machine with a model of these turns, and the machines left after it."""
+    head = example_repository(folder)
     async with (
         localfly(backend="docker") as fly,
-        serve_messages(REPAIR) as model,
-        serve_githost(tmp_path / "served") as githost,
+        serve_messages(turns) as model,
+        serve_githost(folder / "served") as githost,
     ):
         inputs = {
             "prompt": "The sum is wrong. Repair it.",
-            "anthropic_api_key": "test-api-key-that-is-masked",
+            "anthropic_api_key": KEY,
             "anthropic_base_url": model,
             "fly_api_token": fly.token,
             "fly_app": fly.app,
-            "image": machine_image,
+            "image": image,
             "repository": f"{githost}/o/sums.git",
             "ref": head,
             "timeout": "3m",
         }
         environment = {"FLY_FLAPS_BASE_URL": fly.flaps_url, "FLY_API_BASE_URL": fly.api_url}
-        ended: Workflow = await asyncio.to_thread(run_workflow, tmp_path, inputs, environment)
-        left = (await fly.call("GET", "/machines")).json()
+        ended: Workflow = await asyncio.to_thread(run_workflow, folder, inputs, environment)
+        yield ended, (await fly.call("GET", "/machines")).json()
 
+
+@pytest.mark.claude
+async def test_a_repair_arrives_in_later_steps(tmp_path: Path, machine_image: str) -> None:
+    """Claude Code repairs a file on a container machine; later steps read the outputs and find the files."""
+    async with worked(tmp_path, machine_image, REPAIR) as (ended, left):
+        outputs = ended.outputs
     assert ended.exit_code == 0, ended.log
     assert "The step ended as success." in ended.log
-    outputs = ended.outputs
-    assert (outputs["conclusion"], outputs["exit_code"], outputs["exit_code_source"]) == (
-        "success",
-        "0",
-        "guest_result",
-    )
+    assert "[runner] machine exited with exit code 0, not restarting" in ended.log.partition("ended as")[2]
+    told = [outputs[name] for name in ("conclusion", "exit_code", "exit_code_source", "cleanup")]
+    assert told == ["success", "0", "guest_result", "destroyed"]
     assert outputs["result"].startswith("The sum was one too high.")
+    assert outputs["machine_id"] in ended.log
+    assert outputs["session_id"] in (ended.workspace / outputs["execution_file"]).read_text()
+    assert outputs["num_turns"] == "3"
+    assert float(outputs["cost_usd"]) > 0
     assert outputs["changed_files"] == '["sums.py"]'
-    assert (
-        "-    return sum(numbers) + 1\n+    return sum(numbers)\n"
-        in (ended.workspace / outputs["patch_file"]).read_text()
-    )
-    assert (outputs["cleanup"], left) == ("destroyed", [])
-    assert "test-api-key-that-is-masked" not in ended.log
+    patch = (ended.workspace / outputs["patch_file"]).read_text()
+    assert "-    return sum(numbers) + 1\n+    return sum(numbers)\n" in patch
+    assert left == []
+    assert KEY not in ended.log
+
+
+@pytest.mark.claude
+async def test_a_failure_arrives_in_later_steps(tmp_path: Path, machine_image: str) -> None:
+    """A run that fails in the middle: red, an error that names the cause, the same outputs, the work kept."""
+    refusal = {
+        "type": "error",
+        "error": {"type": "invalid_request_error", "message": "Credit balance is too low"},
+    }
+    turns = {"turns": [*REPAIR["turns"][:2], {"error": {"status": 400, "body": refusal}}]}
+    async with worked(tmp_path, machine_image, turns) as (ended, left):
+        outputs = ended.outputs
+    assert ended.exit_code == 1
+    assert "The step ended as failure." in ended.log
+    assert "The Anthropic account has no credit left." in ended.log
+    assert outputs["error_ref"] in ended.log
+    told = [outputs[name] for name in ("conclusion", "exit_code", "error_type", "error_phase", "cleanup")]
+    assert told == ["failure", "1", "model_billing", "model_api", "destroyed"]
+    for name in ("machine_id", "result", "session_id", "num_turns", "cost_usd", "log_file"):
+        assert outputs[name]
+    assert "+    return sum(numbers)" in (ended.workspace / outputs["patch_file"]).read_text()
+    assert left == []
 
 
 async def test_a_bad_step_is_red_before_it_costs_anything(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ class Workflow:
 def run_workflow(folder: Path, inputs: Mapping[str, str], environment: Mapping[str, str]) -> Workflow:
     """Commit this tree's action into a new repository in `folder` and run `uses: ./` there with act.
 
-    The steps after it run whatever happened: the first writes all outputs down. The job's network is the
-    host's, so servers on loopback can be reached.
+    The steps after it run whatever happened: the first writes all outputs down, the second opens the log
+    file. The job's network is the host's, so servers on loopback can be reached.
     """
     repository = folder / "repository"
     _copy_action(repository)
@@ -96,8 +96,11 @@ def _workflow(inputs: Mapping[str, str], environment: Mapping[str, str]) -> dict
         },
         {
             "if": "always()",
-            "run": 'echo "The step ended as $CONCLUSION."',
-            "env": {"CONCLUSION": "${{ steps.flaude.outputs.conclusion }}"},
+            "run": 'echo "The step ended as $CONCLUSION."; test -z "$LOG" || tail -n 3 "$LOG"',
+            "env": {
+                "CONCLUSION": "${{ steps.flaude.outputs.conclusion }}",
+                "LOG": "${{ steps.flaude.outputs.log_file }}",
+            },
         },
     ]
     return {"name": "test", "on": "push", "jobs": {"work": {"runs-on": "ubuntu-latest", "steps": steps}}}
