@@ -58,14 +58,14 @@ async def _success(here: Stage) -> str:
 
 async def _cancelled(here: Stage) -> str:
     running = await here.start()
-    await running.until("guest: agent")
+    await running.until("Claude Code is at work")
     running.signal(signal.SIGINT)
     return (await running.ended()).outputs["conclusion"]
 
 
 async def _machine_dies(here: Stage) -> str:
     running = await here.start()
-    await running.until("guest: agent")
+    await running.until("Claude Code is at work")
     (machine,) = await here.machines_left()
     await here.fly.kill(machine)
     return (await running.ended()).outputs["conclusion"]
@@ -79,7 +79,7 @@ async def _create_answer_is_lost(here: Stage) -> str:
 async def _step_is_killed(here: Stage) -> str:
     """The step dies without a word; post is all that is left."""
     running = await here.start()
-    await running.until("guest: agent")
+    await running.until("Claude Code is at work")
     running.signal(signal.SIGKILL)
     await running.ended()
     await running.post()

@@ -40,6 +40,14 @@ EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_CANCELLED = 0, 1, 2, 130
 """What the step's process exits with: README has the table."""
 
 USER_AGENT = f"flaude-action/{__version__}"
+_PHASES = {
+    "checks": "The machine checks itself.",
+    "fetch": "The machine fetches the repository.",
+    "setup": "The machine runs `setup`.",
+    "agent": "Claude Code is at work.",
+    "collect": "The machine gathers what was done.",
+    "hold": "The result is ready.",
+}
 _EXITS = {"success": EXIT_OK, "cancelled": EXIT_CANCELLED}
 
 
@@ -164,7 +172,7 @@ class Step:
         return Watcher(
             launching=self._launching,
             created=self._created,
-            phase=lambda phase: self.report.say(f"guest: {phase}"),
+            phase=self._phase,
             lines=self._lines,
             judged=self._judged,
         )
@@ -178,6 +186,10 @@ class Step:
     def _created(self, machine: Machine) -> None:
         self.machine = machine
         self.report.say(f"Machine {machine.id} is created in {machine.record.region}.")
+
+    def _phase(self, phase: str) -> None:
+        if phase in _PHASES:
+            self.report.say(_PHASES[phase])
 
     async def _lines(self, page: list[LogLine]) -> None:
         self.report.machine_lines([_shown(line) for line in page])

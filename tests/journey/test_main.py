@@ -123,7 +123,7 @@ async def test_unsupervised_death_is_seen(tmp_path: Path) -> None:
     """A machine killed in the middle of the work is a failure with its own name, and soon."""
     async with stage(tmp_path, SLOW) as here:
         running = await here.start()
-        await running.until("guest: agent")
+        await running.until("Claude Code is at work")
         [machine] = await here.machines_left()
         await here.fly.kill(machine)
         ended = await running.ended()
@@ -138,7 +138,7 @@ async def test_vanished_machine_is_lost(tmp_path: Path) -> None:
     """A machine whose record is gone without a word is a failure, never a success."""
     async with stage(tmp_path, SLOW) as here:
         running = await here.start()
-        await running.until("guest: agent")
+        await running.until("Claude Code is at work")
         [machine] = await here.machines_left()
         await here.fly.vanish(machine)
         ended = await running.ended()
@@ -171,7 +171,7 @@ async def test_cancel_is_told_in_time_whatever_lags(tmp_path: Path) -> None:
     """With lagging logs and a slow destroy, a cancelled step has still told everything within six seconds."""
     async with stage(tmp_path, SLOW, log_lag_s=4.0, destroy_delay_s=8.0) as here:
         running = await here.start()
-        await running.until("guest: agent")
+        await running.until("Claude Code is at work")
         await asyncio.sleep(1.5)
         running.signal(signal.SIGINT)
         began = time.monotonic()
@@ -205,7 +205,7 @@ async def test_post_destroys_what_main_could_not(tmp_path: Path) -> None:
         folder.mkdir()
         async with stage(folder, SLOW) as here:
             running = await here.start()
-            await running.until("guest: agent")
+            await running.until("Claude Code is at work")
             running.signal(signal.SIGKILL)
             await running.ended()
             [machine] = await here.machines_left()

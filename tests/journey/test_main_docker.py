@@ -26,7 +26,7 @@ async def test_work_is_done_in_a_container(tmp_path: Path, machine_image: str) -
     turns = script(bash(look), bash("echo fixed > answer.txt"), "Done.")
     async with stage(tmp_path, turns, image=machine_image) as here:
         running = await here.start(show_full_output="true", setup="id -un > who.txt")
-        await running.until("guest: agent")
+        await running.until("Claude Code is at work")
         label = "--filter=label=org.opencontainers.image.title"
         names = await asyncio.to_thread(
             subprocess.check_output, ["docker", "ps", label, "--format={{.Image}} {{.Names}}"], text=True
