@@ -142,7 +142,7 @@ def _base64_forms(data: bytes) -> Iterable[str]:
 
 
 def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """Longest first, so that a secret inside a longer one leaves nothing behind; without words, nothing fits."""
+    """Longest first, so that of a secret inside a longer one nothing is left; without words nothing fits."""
     ordered = sorted(words, key=lambda word: (-len(word), word))
     return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
