@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, bash, script, stage
@@ -62,6 +62,34 @@ async def test_work_is_done_and_told(tmp_path: Path) -> None:
     assert told["cleanup"] == "destroyed"
     assert ended.annotations == []
     assert "success" in ended.summary
+    assert left == []
+
+
+ROUGH = {
+    "rate limits": {"rate_limits": True},
+    "late logs with repeats": {
+        "log_lag_s": 1.5,
+        "log_boundary": "repeat",
+        "log_timestamp_step_ns": 1_000_000,
+    },
+    "stale reads": {"stale_reads_s": 0.5},
+    "omitted zeros": {"exit_event_shape": "omitted_zeros", "exec_exit_code_zero": "omitted"},
+    "numbers as cursors": {"log_cursor_form": "number"},
+    "slow to boot and to destroy": {"boot_delay_s": 1.0, "destroy_delay_s": 1.0},
+}
+
+
+@pytest.mark.parametrize("settings", ROUGH.values(), ids=ROUGH)
+async def test_rough_fly_changes_nothing(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Limits, lags, repeats and odd shapes that Fly was seen with: the same verdict and the whole log."""
+    async with stage(tmp_path, **settings) as here:
+        ended = await here.step()
+        left = await here.machines_left()
+    assert (ended.exit_code, ended.outputs["conclusion"]) == (0, "success")
+    assert ended.outputs["log_complete"] == "true"
+    assert ended.outputs["cleanup"] == "destroyed"
+    lines = [line for line in ended.log.splitlines() if line.startswith("| Done:")]
+    assert len(lines) == 1
     assert left == []
 
 
