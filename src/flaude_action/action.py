@@ -150,7 +150,7 @@ class Step:
 
         run = run_digest(*self.event.identity(self.inputs.matrix_index))
         with tempfile.TemporaryDirectory(prefix="flaude-") as folder, self.artifacts.open(LOG_FILE) as log:
-            errand = Errand(self.inputs.fly_app, run, Path(folder))
+            errand = Errand(self.inputs.fly_app, run, Path(folder), complete=self._with_links)
             execution = Execution(fly, config, errand, cancellation=cancellation, watcher=self._watcher())
             self.report.log_to(log)
             try:
@@ -165,6 +165,17 @@ class Step:
         if not self.inputs.raise_on_failure and told.outputs.conclusion == "failure":
             return EXIT_OK
         return _EXITS.get(told.outputs.conclusion, EXIT_FAILED)
+
+    async def _with_links(self, config: MachineConfig) -> MachineConfig:
+        """The job's last secrets: links to private repositories, good for minutes."""
+        from flaude_action.archive_links import with_links
+        from flaude_action.github import GitHub
+
+        async with GitHub(self.event.api_url, self.inputs.github_token) as github:
+            complete = await with_links(config, self.event, github)
+        for repo in complete.repositories:
+            self.report.mask(repo.secrets())
+        return complete
 
     def _watcher(self) -> Watcher:
         from flaude_action.outcome import Watcher

@@ -27,6 +27,13 @@ _PULL_EVENTS = frozenset({
     "pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
 })  # fmt: skip
 
+_REPOSITORIES = (
+    ("repository",),
+    ("pull_request", "head", "repo"),
+    ("pull_request", "base", "repo"),
+    ("workflow_run", "head_repository"),
+)
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -60,6 +67,23 @@ class Pull:
     def is_fork(self) -> bool:
         """Whether the head lies in another repository; a deleted one was another."""
         return self.head.repository != self.base.repository
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What we read of a repository, in payloads and in the answer of `GET /repos/{}`.
+
+    `private` is also true of one that is internal to an enterprise.
+    """
+
+    private: bool
+    default_branch: str
+
+    @classmethod
+    def read(cls, document: Any) -> Repository | None:
+        """None when it does not tell."""
+        private = _at(document, "private")
+        return cls(private, _text(document, "default_branch")) if isinstance(private, bool) else None
 
 
 @dataclass(frozen=True)
@@ -147,6 +171,13 @@ class Event:
     def pull_to_ask_for(self) -> int | None:
         """The number of the pull request whose head only GitHub knows: a comment does not tell it."""
         return self.pull_number if self.name == "issue_comment" else None
+
+    def known_repository(self, full_name: str) -> Repository | None:
+        """What the payload says of a repository, if it is one of those that the event is about."""
+        for path in _REPOSITORIES:
+            if _text(self.payload, *path, "full_name").lower() == full_name.lower():
+                return Repository.read(_at(self.payload, *path))
+        return None
 
     def identity(self, matrix_index: str) -> tuple[str, ...]:
         """What tells this step from every other one, for the machine's name and metadata."""

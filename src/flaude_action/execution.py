@@ -196,7 +196,7 @@ class Execution:
         if not life.ours:
             await asyncio.Event().wait()  # a foreign machine has no word of its own: its end is the signal
         link = GuestLink(life.machine.exec, launch.nonce)
-        job = self._config.job(launch.nonce)
+        job = (await self._errand.complete(self._config)).job(launch.nonce)
         life.work = GuestWork(link, job, self._errand.folder, self._watch.phase)
         await life.work.run()
 

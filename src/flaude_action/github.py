@@ -5,12 +5,17 @@ The only place that holds `github_token`; the token goes to `GITHUB_API_URL` and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
 
 import httpx
 
 from flaude_action.errors import FlaudeError
-from flaude_action.event import Pull
+from flaude_action.event import Pull, Repository
+from flaude_action.secret import SecretStr
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import pause
 
@@ -22,6 +27,16 @@ if TYPE_CHECKING:
 TRIES: Final = 3
 PAUSE_S: Final = 1.0
 ANSWER_S: Final = 15.0
+_ID = re.compile(r"[0-9a-f]{40}")
+_LINK = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])[\x21-\x7e]{1,4000}")
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit's id, and the id of its tree: what all its content hashes to."""
+
+    sha: str
+    tree: str
 
 
 class GitHub:
@@ -35,17 +50,24 @@ class GitHub:
         transport: httpx.AsyncBaseTransport | None = None,
         pause_s: float = PAUSE_S,
     ) -> None:
+        self._api_url = api_url
+        self._token = token
+        self._transport = transport
         self._pause_s = pause_s
+
+    @cached_property
+    def _http(self) -> httpx.AsyncClient:
+        """Made when it is needed: most steps have nothing to ask."""
         headers = {
             "accept": "application/vnd.github+json",
             "x-github-api-version": "2022-11-28",
             "user-agent": "flaude-action",
         }
-        if token:
-            headers["authorization"] = f"Bearer {token.get_secret_value()}"
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token.get_secret_value()}"
         # Redirects are not followed: a renamed repository must be named anew, and the token stays here.
-        self._http = httpx.AsyncClient(
-            base_url=api_url, headers=headers, timeout=ANSWER_S, transport=transport
+        return httpx.AsyncClient(
+            base_url=self._api_url, headers=headers, timeout=ANSWER_S, transport=self._transport
         )
 
     async def __aenter__(self) -> Self:
@@ -54,7 +76,8 @@ class GitHub:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        if "_http" in self.__dict__:
+            await self._http.aclose()
 
     async def get_pull(self, repository: str, number: int) -> Pull:
         """`GET /repos/{repository}/pulls/{number}`: the head as it is now.
@@ -62,16 +85,49 @@ class GitHub:
         https://docs.github.com/en/rest/pulls/pulls#get-a-pull-request
         Raises FlaudeError `clone_auth_failed`, `clone_ref_not_found` or `clone_failed`.
         """
-        answer = await self._get(f"/repos/{repository}/pulls/{number}")
-        try:
-            pull = Pull.read(answer.json())
-        except (ValueError, RecursionError):
-            pull = None
+        pull = Pull.read(_json(await self._get(f"/repos/{repository}/pulls/{number}", _PULL)))
         if pull is None:
             raise FlaudeError("clone_failed", details="GitHub's answer is not a pull request.")
         return pull
 
-    async def _get(self, path: str) -> httpx.Response:
+    async def get_repository(self, repository: str) -> Repository:
+        """`GET /repos/{repository}`. Every token of a workflow may ask this of its own repository.
+
+        https://docs.github.com/en/rest/repos/repos#get-a-repository
+        Raises FlaudeError `clone_auth_failed` or `clone_failed`.
+        """
+        found = Repository.read(_json(await self._get(f"/repos/{repository}", _CONTENTS)))
+        if found is None:
+            raise FlaudeError("clone_failed", details="GitHub's answer is not a repository.")
+        return found
+
+    async def get_commit(self, repository: str, ref: str) -> Commit:
+        """`GET /repos/{repository}/commits/{ref}`: a SHA, a full ref or HEAD, resolved now.
+
+        https://docs.github.com/en/rest/commits/commits#get-a-commit
+        Raises FlaudeError `clone_auth_failed`, `clone_ref_not_found` or `clone_failed`.
+        """
+        path = f"/repos/{repository}/commits/{quote(ref)}?per_page=1"  # the pages are of changed files
+        document = _json(await self._get(path, _CONTENTS))
+        sha, tree = _at(document, "sha"), _at(document, "commit", "tree", "sha")
+        if not (_ID.fullmatch(sha) and _ID.fullmatch(tree)):
+            raise FlaudeError("clone_failed", details="GitHub's answer is not a commit.")
+        return Commit(sha, tree)
+
+    async def get_archive_link(self, repository: str, sha: str) -> SecretStr:
+        """`GET /repos/{repository}/tarball/{sha}`: where GitHub redirects to, which is not followed.
+
+        Who has the link of a private repository can read that commit, for five minutes.
+        https://docs.github.com/en/rest/repos/contents#download-a-repository-archive-tar
+        Raises FlaudeError `clone_auth_failed`, `clone_ref_not_found` or `clone_failed`.
+        """
+        answer = await self._get(f"/repos/{repository}/tarball/{sha}", _CONTENTS, good=(302,))
+        link = answer.headers.get("location", "")
+        if not _LINK.fullmatch(link):
+            raise FlaudeError("clone_failed", details="GitHub did not answer with an archive's link.")
+        return SecretStr(link)
+
+    async def _get(self, path: str, refusals: _Refusals, good: tuple[int, ...] = (200,)) -> httpx.Response:
         """A good answer; server errors and silence are tried again, a refusal is not."""
         failure = FlaudeError("clone_failed")
         for attempt in range(1, TRIES + 1):
@@ -80,9 +136,9 @@ class GitHub:
             except httpx.TransportError as error:
                 failure = FlaudeError("clone_failed", details="GitHub did not answer.", dev=repr(error))
             else:
-                if answer.is_success:
+                if answer.status_code in good:
                     return answer
-                failure = _refusal(answer)
+                failure = _refusal(answer, refusals)
                 if answer.status_code < 500:
                     break
             if attempt < TRIES:
@@ -90,20 +146,50 @@ class GitHub:
         raise failure
 
 
-def _refusal(answer: httpx.Response) -> FlaudeError:
+@dataclass(frozen=True)
+class _Refusals:
+    """Hints for the statuses of one question (empty: the catalog's), and what "not found" is the type of."""
+
+    forbidden: str = ""
+    missing: str = ""
+    missing_type: str = "clone_auth_failed"
+
+
+_CONTENTS = _Refusals()
+_PULL = _Refusals(
+    "Give the job `permissions: pull-requests: read, contents: read`.",
+    "Give the job `permissions: pull-requests: read`; a pull request it may not see is not found.",
+    "clone_ref_not_found",
+)
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _at(document: Any, *path: str) -> str:
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document if isinstance(document, str) else ""
+
+
+def _refusal(answer: httpx.Response, refusals: _Refusals) -> FlaudeError:
     """Status -> error. GitHub says 404 also for what the token may not see.
 
     https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
     """
     said = f"GitHub said HTTP {answer.status_code}"
-    dev = one_line(answer.text, 500)
+    dev = "" if answer.has_redirect_location else one_line(answer.text, 500)
     limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
     if answer.status_code == 429 or (answer.status_code == 403 and limited):
         return FlaudeError("clone_failed", details=f"{said}: its rate limit.", retryable="later", dev=dev)
     if answer.status_code in (401, 403):
-        hint = "Give the job `permissions: pull-requests: read, contents: read`."
-        return FlaudeError("clone_auth_failed", details=f"{said}.", hint=hint, dev=dev)
+        return FlaudeError("clone_auth_failed", details=f"{said}.", hint=refusals.forbidden, dev=dev)
     if answer.status_code == 404:
-        hint = "Give the job `permissions: pull-requests: read`; a pull request it may not see is not found."
-        return FlaudeError("clone_ref_not_found", details=f"{said}.", hint=hint, dev=dev)
+        return FlaudeError(refusals.missing_type, details=f"{said}.", hint=refusals.missing, dev=dev)
+    if answer.status_code in (409, 422):  # an empty repository, and a ref or SHA that it does not have
+        return FlaudeError("clone_ref_not_found", details=f"{said}.", dev=dev)
     return FlaudeError("clone_failed", details=f"{said}.", dev=dev)

@@ -12,6 +12,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from flaude_action import DEFAULT_IMAGE
 from flaude_action.errors import ConfigError
@@ -37,7 +38,25 @@ JOB_BYTES = 256 * 1024
 MARGIN_S = 60
 """The host's deadline is later than the guest's by this, so that the guest's own verdict comes first."""
 
+_TOKEN_CHARS = 8
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A commit's content as GitHub's archive: `tree` is the commit's tree id, by which the machine checks it.
+
+    `url` downloads it, without any credential and for five minutes; so it is a secret, and asked for last.
+    """
+
+    tree: str
+    url: SecretText = field(default="", repr=False)
+
+    def secrets(self) -> list[str]:
+        """The link, and the token in it, which is as good as the link."""
+        url = reveal(self.url)
+        tokens = [value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _TOKEN_CHARS]
+        return [url, *tokens] if url else []
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,8 @@ class RepoSpec:
     """A repository to fetch. `branch` is a branch, tag or full ref; `sha` pins one commit of 40 hex digits.
 
     Without either the remote's default branch is used. `target_dir` is the folder's name, by default the
-    repository's. `token` is used by the machine's root for this one fetch and never reaches the agent.
+    repository's. `token` is used by the machine's root for this one fetch and never reaches the agent. With
+    an `archive` of the commit `sha` nothing is fetched by git, and there is no history.
     """
 
     url: str
@@ -53,6 +73,7 @@ class RepoSpec:
     target_dir: str = ""
     sha: str = ""
     token: SecretText | None = field(default=None, repr=False)
+    archive: Archive | None = None
 
     def document(self) -> dict[str, Any]:
         name = self.target_dir or self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
@@ -62,7 +83,13 @@ class RepoSpec:
             "sha": self.sha,
             "directory": name,
             "token": reveal(self.token) or None,
+            "archive": {"url": reveal(self.archive.url), "tree": self.archive.tree} if self.archive else None,
         }
+
+    def secrets(self) -> list[str]:
+        """What must be shown nowhere: the token, the archive's link."""
+        token = reveal(self.token)
+        return ([token] if token else []) + (self.archive.secrets() if self.archive else [])
 
 
 @dataclass(frozen=True)
@@ -134,10 +161,11 @@ class MachineConfig:
 
     def secrets(self) -> list[str]:
         """Every secret string that goes to the machine."""
-        tokens = [self.claude_code_oauth_token, self.anthropic_api_key]
-        tokens += [repo.token for repo in self.repositories if repo.token]
-        tokens += [value for value in self.env.values() if not isinstance(value, str)]
-        return [text for text in map(reveal, tokens) if text]
+        tokens = [reveal(self.claude_code_oauth_token), reveal(self.anthropic_api_key)]
+        for repo in self.repositories:
+            tokens += repo.secrets()
+        tokens += [reveal(value) for value in self.env.values() if not isinstance(value, str)]
+        return [text for text in tokens if text]
 
     def job(self, nonce: str) -> dict[str, Any]:
         """The guest's job document: the stdin of `provision`, and the only thing that holds secrets."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from flaude_action.logs import LogLine
     from flaude_action.machine import Launch, Machine
+    from flaude_action.machine_config import MachineConfig
     from flaude_action.verdict import Evidence, Verdict
 
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
@@ -32,15 +33,23 @@ async def _ignore_lines(_: list[LogLine]) -> None:
     return None
 
 
+async def _as_it_is(config: MachineConfig) -> MachineConfig:
+    return config
+
+
 @dataclass(frozen=True)
 class Errand:
-    """Where and for whom: the app, the digest of who started the run, the folder for the guest's files."""
+    """Where and for whom: the app, the digest of who started the run, the folder for the guest's files.
+
+    `complete` is asked when the machine is up and about to get its job, for what is good for minutes only.
+    """
 
     app: str
     run: str
     folder: Path
     name: str = ""
     wait_timeout: float | None = None
+    complete: Callable[[MachineConfig], Awaitable[MachineConfig]] = _as_it_is
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """From inputs and event to what the machine will be asked to do; every problem found before money is spent.
 
-Looks, but changes nothing: one question to Fly (does the app exist, may the token use it) and, for a comment
-on a pull request, one to GitHub (its head). Whether the event may be trusted is not decided here.
+Looks, but changes nothing: one question to Fly (does the app exist, may the token use it), and to GitHub only
+what the event leaves open: the head of a commented pull request, a private repository's commit. Whether the
+event may be trusted is not decided here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flaude_action.archive_links import by_archive
 from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError
 from flaude_action.github import GitHub
 from flaude_action.machine_config import MachineConfig, RepoSpec
@@ -34,28 +36,39 @@ class Plan:
 
 async def preflight(inputs: Inputs, event: Event, fly: Fly) -> Plan:
     """The run's plan. Raises ConfigError with all problems, FlaudeError when a service is down."""
-    app, checkout = await asyncio.gather(
-        fly.get_app(inputs.fly_app), _checkout(inputs, event), return_exceptions=True
+    app, sources = await asyncio.gather(
+        fly.get_app(inputs.fly_app), _sources(inputs, event), return_exceptions=True
     )
     problems: list[ConfigError] = []
-    for found in (app, checkout):
+    for found in (app, sources):
         if isinstance(found, BaseException):
             problems += _as_problems(found, inputs.fly_app)
     if problems:
         raise ConfigError.of(problems)
-    assert not isinstance(checkout, BaseException)  # noqa: S101 - it would have been a problem or raised
-    source, is_fork = checkout
-    config = _config(inputs, event, source)
+    assert not isinstance(sources, BaseException)  # noqa: S101 - it would have been a problem or raised
+    repos, is_fork = sources
+    config = _config(inputs, repos)
     config.check()
     return Plan(config, is_fork)
 
 
-async def _checkout(inputs: Inputs, event: Event) -> tuple[Checkout, bool]:
-    """What to fetch, and whether the event's head is a fork's, which naming a `ref` does not change."""
+async def _sources(inputs: Inputs, event: Event) -> tuple[list[RepoSpec], bool]:
+    """What to fetch and how, and whether the event's head is a fork's."""
+    async with GitHub(event.api_url, inputs.github_token) as github:
+        checkout, is_fork = await _checkout(inputs, event, github)
+        checkouts = [checkout]
+        checkouts += [event.named_checkout(name, ref) for name, ref in inputs.extra_repositories]
+        repos = [_repo(each, event, inputs.clone_token) for each in checkouts]
+        if inputs.github_token:
+            repos = [await by_archive(repo, event, github) for repo in repos]
+    return repos, is_fork
+
+
+async def _checkout(inputs: Inputs, event: Event, github: GitHub) -> tuple[Checkout, bool]:
+    """The first repository; that the head is a fork's is not changed by naming a `ref`."""
     pull = None
     if event.pull_to_ask_for is not None:
-        async with GitHub(event.api_url, inputs.github_token) as github:
-            pull = await github.get_pull(event.repository, event.pull_to_ask_for)
+        pull = await github.get_pull(event.repository, event.pull_to_ask_for)
     is_fork = pull.is_fork if pull is not None else event.is_fork
     if inputs.repository or inputs.ref:
         return event.named_checkout(inputs.repository, inputs.ref), is_fork
@@ -75,10 +88,7 @@ def _as_problems(found: BaseException, app: str) -> list[ConfigError]:
     return [ConfigError(found.type, details=details, hint=hint, dev=found.dev, meta=found.meta)]
 
 
-def _config(inputs: Inputs, event: Event, checkout: Checkout) -> MachineConfig:
-    repos = [_repo(checkout, event, inputs.clone_token)]
-    for name, ref in inputs.extra_repositories:
-        repos.append(_repo(event.named_checkout(name, ref), event, inputs.clone_token))
+def _config(inputs: Inputs, repos: list[RepoSpec]) -> MachineConfig:
     return MachineConfig(
         prompt=inputs.task,
         claude_code_oauth_token=inputs.claude_code_oauth_token or "",

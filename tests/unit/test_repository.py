@@ -23,7 +23,8 @@ TIERS = {
     "values": "claude_args event input_values inputs machine_config redaction runner_protocol verdict"
     " workspace_file",
     "parties": "fly fly_errors fly_http fly_models artifacts github image report run_report state summary",
-    "stages": "execution guest_link guest_work image_choice log_witness logs machine outcome preflight run step_report",
+    "stages": "archive_links execution guest_link guest_work image_choice log_witness logs machine outcome"
+    " preflight run step_report",
     "story": "action",
     "edge": "__main__ cli doctor local",
 }
