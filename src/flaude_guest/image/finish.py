@@ -29,9 +29,6 @@ def main() -> None:
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_dir(FOLDER / "flaude_guest", quiet=1, invalidation_mode=unchecked):
         sys.exit("flaude-action: the guest does not compile with Python %s" % sys.version)
-    for shared in ("/tmp", "/var/tmp"):  # noqa: S108 - the agent's programs expect both
-        Path(shared).mkdir(parents=True, exist_ok=True)
-        _set_mode(Path(shared), 0o1777)
     _start_claude()
 
 
@@ -42,12 +39,9 @@ def _close(folder: Path) -> None:
     """
     for path in (folder, *folder.rglob("*")):
         runs = path.is_dir() or path.name in ("claude", "flaude-guest")
-        _set_mode(path, 0o755 if runs else 0o644)
-
-
-def _set_mode(path: Path, mode: int) -> None:
-    if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
-        path.chmod(mode)
+        mode = 0o755 if runs else 0o644
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
 
 
 def _link(name: Path, target: Path) -> None:

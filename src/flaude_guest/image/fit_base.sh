@@ -36,10 +36,14 @@ find_python() {
   return 1
 }
 
+# As root will run it: from the system's folders and with nothing of the base's ENV.
+system_git() {
+  env -i PATH="$SYSTEM_PATH" GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=flaude.probe GIT_CONFIG_VALUE_0=yes git "$@" 2>/dev/null
+}
+
 # Our settings reach git through the environment, which git before 2.31 ignores.
 has_git() {
-  said=$(PATH=$SYSTEM_PATH GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=flaude.probe GIT_CONFIG_VALUE_0=yes \
-    git config flaude.probe 2>/dev/null) && [ "$said" = yes ]
+  [ "$(system_git config flaude.probe)" = yes ]
 }
 
 has_certificates() {
@@ -52,14 +56,14 @@ has_certificates() {
 # Sets `lacking`, for people, and `packages`, for apt-get.
 look() {
   lacking='' packages=''
-  find_python || lack python3 "Python 3.9 or newer and its whole standard library$(version_of python3)"
-  has_git || lack git "git 2.31 or newer in a system folder like /usr/bin$(version_of git)"
+  find_python || lack python3 "Python 3.9 or newer and its whole standard library$(it_has "$(python3 --version 2>/dev/null)")"
+  has_git || lack git "git 2.31 or newer in a system folder like /usr/bin$(it_has "$(system_git --version)")"
   has_certificates || lack ca-certificates "CA certificates (/etc/ssl/certs/ca-certificates.crt)"
   command -v rg >/dev/null || lack ripgrep "ripgrep (rg)"
 }
 
-version_of() {
-  if command -v "$1" >/dev/null; then echo " (it has $("$1" --version 2>&1 | head -n 1))"; fi
+it_has() {
+  if [ -n "$1" ]; then echo " (it has $1)"; fi
 }
 
 lack() {
@@ -67,11 +71,14 @@ lack() {
   lacking="$lacking${lacking:+, }$2"
 }
 
-install() {
+install_packages() {
   command -v apt-get >/dev/null || refuse "it lacks $lacking. It has no apt-get to install that with, so add it yourself."
-  # Meant to be split into words.
-  # shellcheck disable=SC2086
-  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $packages; }; then
+  # shellcheck disable=SC2086 - packages are words
+  if ! (
+    unset TMPDIR TMP TEMP
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update && apt-get install --yes --no-install-recommends $packages
+  ); then
     refuse "it lacks $lacking, and its apt-get could not install$packages (see above). Add it yourself."
   fi
   rm -rf /var/lib/apt/lists/* /var/cache/apt/*
@@ -82,9 +89,11 @@ if is_musl; then
 fi
 machine=$(uname -m)
 [ "$machine" = x86_64 ] || refuse "it is for $machine, and machines run linux/amd64."
+mkdir -p /tmp /var/tmp
+chmod 1777 /tmp /var/tmp # for apt-get now, and later for the agent
 look
 if [ -n "$lacking" ]; then
-  install
+  install_packages
   look
   [ -z "$lacking" ] || refuse "after apt-get it still lacks $lacking. Add it yourself."
 fi
