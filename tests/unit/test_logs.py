@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FIXTURES = Path(__file__).parents[1] / "reference" / "fly-fixtures"
 MACHINE = "1857156b526dd8"
 PACE = Pace(quick=0.001, quiet=0.003, trouble=0.004, drain=0.06)
+PATIENT = Pace(quick=0.001, quiet=0.003, trouble=0.004, drain=10.0)
+"""For a log that ends by itself: a busy computer must not cut it short."""
 EPOCH = 1_790_000_000
 CREATED_AT = "2026-09-21T14:13:20Z"
 
@@ -106,7 +108,7 @@ async def test_every_line_once_in_order(overlap: bool, cursors: bool) -> None:
     for number in range(548):
         host.say(f"line {number}")
     host.say(result(550))
-    lines, follower = await read_to_end(host, 550)
+    lines, follower = await read_to_end(host, 550, pace=PATIENT)
     assert lines == [BOOT, *[f"line {number}" for number in range(548)], result(550)]
     assert follower.complete
     assert follower.guest_lines == 550
@@ -164,7 +166,7 @@ async def test_refused_cursor_is_dropped() -> None:
     host.trouble = [FlyAPIError(400, "bad token")]
     host.say(BOOT)
     host.say(result(2))
-    lines, _ = await read_to_end(host, 2)
+    lines, _ = await read_to_end(host, 2, pace=PATIENT)
     assert lines == [BOOT, result(2)]
     assert host.polls[1] == ""
 
@@ -189,7 +191,7 @@ async def test_trouble_is_waited_out() -> None:
     host.trouble = [FlyAPIError(500, "x"), FlyAPIError(0, "ReadError"), FlyAPIError(429, "x"), None]
     host.say(BOOT)
     host.say(result(2))
-    lines, follower = await read_to_end(host, 2)
+    lines, follower = await read_to_end(host, 2, pace=PATIENT)
     assert lines == [BOOT, result(2)]
     assert follower.errors == 3
     assert follower.complete
@@ -269,7 +271,7 @@ async def test_complete(said: list[str], expected: int | None, complete: bool) -
     host = LogHost()
     for message in said:
         host.say(message)
-    lines, follower = await read_to_end(host, expected)
+    lines, follower = await read_to_end(host, expected, pace=PATIENT if complete else PACE)
     assert lines == said
     assert follower.complete is complete
 
