@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flaude_action.docker_steps import docker_build, docker_login_fly, docker_push
     from flaude_action.errors import (
         AgentError,
         ConfigError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         MachineTimeout,
         RunCancelled,
     )
+    from flaude_action.image import ImageRef, ensure_image
     from flaude_action.machine_config import MachineConfig, RepoSpec
     from flaude_action.run import (
         RunResult,
@@ -52,6 +54,7 @@ __all__ = [
     "GuestError",
     "ImageBuildError",
     "ImageError",
+    "ImageRef",
     "MachineConfig",
     "MachineExitError",
     "MachineTimeout",
@@ -60,18 +63,30 @@ __all__ = [
     "RunResult",
     "StreamingRun",
     "__version__",
+    "docker_build",
+    "docker_login_fly",
+    "docker_push",
     "ensure_app",
+    "ensure_image",
     "extract_exit_code_from_logs",
     "run_and_destroy",
     "run_with_logs",
 ]
 
 _ERRORS = frozenset(name for name in __all__ if name.endswith("Error")) | {"MachineTimeout", "RunCancelled"}
-_CONFIG = frozenset({"MachineConfig", "RepoSpec"})
+_MODULES = {
+    "MachineConfig": "machine_config",
+    "RepoSpec": "machine_config",
+    "ImageRef": "image",
+    "ensure_image": "image",
+    "docker_build": "docker_steps",
+    "docker_login_fly": "docker_steps",
+    "docker_push": "docker_steps",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "errors" if name in _ERRORS else "machine_config" if name in _CONFIG else "run"
+    module = "errors" if name in _ERRORS else _MODULES.get(name, "run")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

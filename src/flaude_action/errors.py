@@ -149,12 +149,15 @@ class ImageError(FlaudeError):
 
 
 class ImageBuildError(ImageError):
-    """A build failed: `returncode` of the failing step where known, `stderr` the last lines."""
+    """A build failed: `returncode` of the failing command (1, as docker's own, where no command failed).
 
-    def __init__(self, returncode: int, stderr: str) -> None:
+    `stderr` is the last lines of the build's log, untrusted.
+    """
+
+    def __init__(self, returncode: int, stderr: str, **fields: Any) -> None:
         self.returncode = returncode
         self.stderr = stderr
-        super().__init__("image_build_failed", dev=stderr, meta={"returncode": returncode})
+        super().__init__("image_build_failed", dev=stderr, meta={"returncode": returncode}, **fields)
 
 
 class GuestError(FlaudeError):
