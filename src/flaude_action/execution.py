@@ -194,7 +194,9 @@ class Execution:
         if state != "started":
             return
         if not life.ours:
-            await asyncio.Event().wait()  # a foreign machine has no word of its own: its end is the signal
+            # A foreign machine has no word of its own: its end is the signal, and its time is ours to keep.
+            await asyncio.sleep(self._errand.wait_timeout or self._config.timeout_s)
+            raise MachineTimeout("run_timeout")
         link = GuestLink(life.machine.exec, launch.nonce)
         job = (await self._errand.complete(self._config)).job(launch.nonce)
         life.work = GuestWork(link, job, self._errand.folder, self._watch.phase)
@@ -258,6 +260,8 @@ class Execution:
             ours=life.ours,
             result=life.result,
             result_tampered=bool(work and work.status and work.status.tampered),
+            provisioned=work is not None and work.provisioned,
+            has_delivery=bool(self._config.repos),
             exit=await life.machine.exit_event() if needs_events else None,
             state=end.state if end is not None else "",
             gone=end is not None and end.gone,

@@ -27,6 +27,8 @@ EXEC_TIMEOUT_S = 28
 RETRY_PAUSE_S = 0.25
 
 _EXEC_REFUSED = (401, 403, 405, 501)
+_EXEC_INVALID = (400, 422)
+"""Fly may exec but could not: the image has no such program, so our guest is not in it."""
 
 
 class ExecAnswer(Protocol):
@@ -68,8 +70,8 @@ class GuestLink:
     async def ready(self, deadline: Deadline) -> None:
         """Wait until the guest answers, before anything secret leaves.
 
-        Raises `machine_exec_refused` when Fly will not exec for this token, `boot_marker_missing` when nobody
-        answers before the deadline.
+        Raises `machine_exec_refused` when Fly will not exec for this token, `boot_marker_missing` when the
+        guest's program is not there or nobody answers before the deadline.
         """
         while True:
             try:
@@ -78,6 +80,8 @@ class GuestLink:
             except FlyAPIError as error:
                 if error.status_code in _EXEC_REFUSED:
                     raise GuestError("machine_exec_refused", dev=error.detail) from error
+                if error.status_code in _EXEC_INVALID:
+                    raise GuestError("boot_marker_missing", dev=str(error)) from error
                 if not _worth_repeating(error):
                     raise
                 if deadline.passed:

@@ -90,6 +90,9 @@ class GuestWork:
                 await asyncio.sleep(RETRY_PAUSE_S)
 
     def _see(self, status: Status) -> None:
+        """Raises GuestError when the guest waits for a job again: somebody restarted the machine."""
+        if status.phase == "waiting" and self.status is not None and self.status.phase != "waiting":
+            raise GuestError("machine_stopped_externally", details="It was started again without its job.")
         if self.status is None or status.phase != self.status.phase:
             self._on_phase(status.phase)
         self.status = status

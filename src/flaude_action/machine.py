@@ -39,6 +39,7 @@ CREATE_CLEANUP_S = 5.0
 DESTROY_CONFIRM_S = 10
 HURRIED_CONFIRM_S, HURRIED_RETRY_S = 1, 2.0
 WATCH_PAUSE_S = 1.0
+EVENTS_RETRY_S = 5.0
 
 
 def new_nonce() -> str:
@@ -157,17 +158,24 @@ class Machine:
 
     async def exit_event(self) -> ExitEvent | None:
         """The newest exit of the newest launch, None when there is none or Fly does not tell."""
-        try:
-            events = await self._fly.events(self._app, self.id)
-        except FlyAPIError as error:
-            log.info("reading the machine's events: %s", error)
-            return None
-        for event in events:
+        for event in await self._events():
             if event.exit is not None or event.type == "crash":
                 return _told(event)
             if event.type in ("start", "launch"):
                 return None
         return None
+
+    async def _events(self) -> Sequence[Event]:
+        """The whole history; when Fly does not give it, the five newest events in the machine's record."""
+        try:
+            return await self._fly.events(self._app, self.id, retry_for=EVENTS_RETRY_S)
+        except FlyAPIError as error:
+            log.info("reading the machine's events: %s", error)
+        try:
+            return (await self._fly.get_machine(self._app, self.id, retry_for=EVENTS_RETRY_S)).events
+        except FlyAPIError as error:
+            log.info("reading the machine's record instead: %s", error)
+            return ()
 
     async def exec(self, command: list[str], *, stdin: str = "", timeout: float) -> ExecResult:
         """Run one command on it; the shape `guest_link.Exec` asks for."""

@@ -15,9 +15,11 @@ Strongest first, each with the name it bears in output `exit_code_source`:
     rule  when                                             verdict
     a     our deadline or cancel came first                its type, unless a good result is older
     b     our image, good document                         the document decides; later signs are notices
-    c     our image, document missing                      event, then marker may pass; all else fails
+    c     our image, document missing                      event, then marker may pass a job that was handed
+                                                           over and has nothing to deliver; all else fails
     d     foreign image                                    event decides; silent API: marker 0 passes only as
-                                                           the last line of a complete log, with a warning
+                                                           the last line of a complete log in which Fly says
+                                                           0 too, with a warning
     e     document says not ok, digest wrong, no evidence, failure
           changes that did not reach us
 """
@@ -81,13 +83,15 @@ class OwnStop:
 class Evidence:
     """All that is known of one run.
 
-    `result` is only set when its digest was right; `trouble` is the catalog id of what kept us from learning
-    more, `work_lost` that the agent changed files whose patch did not reach us.
+    `result` is only set when its digest was right; `provisioned` says that our guest had taken the job,
+    `has_delivery` that a run which went well may owe us a patch. `trouble` is the catalog id of what kept us
+    from learning more, `work_lost` that the agent changed files whose patch did not reach us.
     """
 
     ours: bool
     result: dict[str, Any] | None = None
     result_tampered: bool = False
+    provisioned: bool = False
     exit: ExitEvent | None = None
     state: str = ""
     gone: bool = False
@@ -154,7 +158,7 @@ def _stopped_by_us(evidence: Evidence, stop: OwnStop) -> Verdict:
 def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:
     """Rule b. Signs that came after the document are our own destroy's doing: told, not weighed."""
     code = result.get("exit_code")
-    code = code if isinstance(code, int) else None
+    code = code if type(code) is int else None  # True is an int too
     verdict = Verdict(
         "success",
         exit_code=code,
@@ -218,6 +222,8 @@ def _by_platform(evidence: Evidence) -> Verdict:
         return _by_code(evidence, evidence.platform_code, "platform_log")
     if evidence.trouble:
         return _failed(evidence.trouble)
+    if evidence.platform_code == 0:
+        return _failed(_owed(evidence) or "log_marker_missing", source="platform_log", code=0)
     if evidence.gone or evidence.state in ("destroyed", "destroying", "replaced"):
         return _failed("machine_lost")
     return _failed("outcome_unknown")
@@ -246,7 +252,9 @@ def _by_event(evidence: Evidence, event: ExitEvent) -> Verdict | None:
 def _by_marker(evidence: Evidence, marker: int) -> Verdict | None:
     if marker != 0:
         return _by_code(evidence, marker, "log_marker")
-    if not evidence.marker_is_last or not (evidence.ours or evidence.log_complete):
+    if not evidence.marker_is_last or evidence.platform_code:
+        return None
+    if not evidence.ours and not (evidence.log_complete and evidence.platform_code == 0):
         return None
     judged = _by_code(evidence, 0, "log_marker")
     return replace(judged, warnings=(*judged.warnings, ("verdict_unconfirmed", "")))
@@ -255,9 +263,10 @@ def _by_marker(evidence: Evidence, marker: int) -> Verdict | None:
 def _by_code(evidence: Evidence, code: int, source: Source) -> Verdict:
     """A bare exit code of the machine's main process: our supervisor's, or a foreign image's."""
     if code == 0:
-        if evidence.ours and evidence.has_delivery:
-            return _failed("result_missing", source=source, code=code)
-        return Verdict("success", exit_code=0, source=source)
+        owed = _owed(evidence)
+        return (
+            _failed(owed, source=source, code=0) if owed else Verdict("success", exit_code=0, source=source)
+        )
     type_ = "machine_exit_nonzero"
     if code in _NOT_STARTED_CODES:
         type_ = "entrypoint_crashed"
@@ -266,6 +275,15 @@ def _by_code(evidence: Evidence, code: int, source: Source) -> Verdict:
     elif _signal_of(code) is not None:
         type_ = "killed_by_signal"
     return _failed(type_, source=source, code=code)
+
+
+def _owed(evidence: Evidence) -> str:
+    """Why an exit with 0 proves too little without our guest's document; "" when it does not."""
+    if not evidence.ours:
+        return ""
+    if not evidence.provisioned:
+        return "boot_marker_missing"
+    return "collect_failed" if evidence.has_delivery else ""
 
 
 def _failed(type_: str, *, source: Source = "none", code: int | None = None, oom: bool = False) -> Verdict:

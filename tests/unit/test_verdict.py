@@ -79,8 +79,22 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
         ("failure", "collect_failed", 0, "guest_result"),
     ),
     ("e tampered", Evidence(True, result_tampered=True), ("failure", "result_tampered", None, "none")),
-    ("c event 0", Evidence(True, exit=ExitEvent(exit_code=0)), ("success", "", 0, "api_event")),
-    ("c omitted zero", Evidence(True, exit=ExitEvent()), ("success", "", 0, "api_event")),
+    (
+        "c event 0",
+        Evidence(True, provisioned=True, exit=ExitEvent(exit_code=0)),
+        ("success", "", 0, "api_event"),
+    ),
+    ("c omitted zero", Evidence(True, provisioned=True, exit=ExitEvent()), ("success", "", 0, "api_event")),
+    (
+        "c code 0 of a guest that never took the job",
+        Evidence(True, exit=ExitEvent(exit_code=0)),
+        ("failure", "boot_marker_missing", 0, "api_event"),
+    ),
+    (
+        "c code 0 with something to deliver",
+        Evidence(True, provisioned=True, has_delivery=True, exit=ExitEvent(exit_code=0)),
+        ("failure", "collect_failed", 0, "api_event"),
+    ),
     (
         "c absent code beside an unknown key",
         Evidence(True, exit=ExitEvent(unknown_keys=("halted",))),
@@ -129,15 +143,15 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
     ),
     (
         "c last word 0",
-        Evidence(True, marker=0, marker_is_last=True, gone=True),
+        Evidence(True, provisioned=True, marker=0, marker_is_last=True, gone=True),
         ("success", "", 0, "log_marker"),
     ),
     ("c marker not last", Evidence(True, marker=0, gone=True), ("failure", "machine_lost", None, "none")),
     ("c marker 1", Evidence(True, marker=1), ("failure", "machine_exit_nonzero", 1, "log_marker")),
     (
-        "c zero with something to deliver",
-        Evidence(True, marker=0, marker_is_last=True, has_delivery=True),
-        ("failure", "result_missing", 0, "log_marker"),
+        "c last word 0 with something to deliver",
+        Evidence(True, provisioned=True, marker=0, marker_is_last=True, has_delivery=True),
+        ("failure", "collect_failed", 0, "log_marker"),
     ),
     (
         "c platform's log",
@@ -146,8 +160,8 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
     ),
     (
         "c platform's log says 0",
-        Evidence(True, platform_code=0),
-        ("failure", "outcome_unknown", None, "none"),
+        Evidence(True, provisioned=True, platform_code=0),
+        ("failure", "log_marker_missing", 0, "platform_log"),
     ),
     (
         "c the link broke",
@@ -169,8 +183,23 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
     ),
     (
         "d marker last in a complete log",
-        Evidence(False, marker=0, marker_is_last=True, log_complete=True),
+        Evidence(False, marker=0, marker_is_last=True, log_complete=True, platform_code=0),
         ("success", "", 0, "log_marker"),
+    ),
+    (
+        "d marker 0, but Fly's log says 3",
+        Evidence(False, marker=0, marker_is_last=True, log_complete=True, platform_code=3),
+        ("failure", "machine_exit_nonzero", 3, "platform_log"),
+    ),
+    (
+        "d marker 0, but Fly's log has no code",
+        Evidence(False, marker=0, marker_is_last=True, log_complete=True),
+        ("failure", "outcome_unknown", None, "none"),
+    ),
+    (
+        "d no marker, Fly's log says 0",
+        Evidence(False, log_complete=True, platform_code=0),
+        ("failure", "log_marker_missing", 0, "platform_log"),
     ),
     (
         "d code 127",
@@ -195,7 +224,8 @@ def test_table(evidence: Evidence, expected: tuple[str, str, int | None, str]) -
 
 def test_marker_alone_is_said_to_be_unconfirmed() -> None:
     """A pass that rests on the log alone carries a warning."""
-    verdict = judge(Evidence(False, marker=0, marker_is_last=True, log_complete=True))
+    evidence = Evidence(False, marker=0, marker_is_last=True, log_complete=True, platform_code=0)
+    verdict = judge(evidence)
     assert verdict.warnings == (("verdict_unconfirmed", ""),)
 
 
@@ -236,6 +266,7 @@ evidences = st.builds(
     ours=st.booleans(),
     result=st.none() | documents,
     result_tampered=st.booleans(),
+    provisioned=st.booleans(),
     exit=st.none() | events,
     state=st.sampled_from(["", "stopped", "failed", "destroyed", "odd"]),
     gone=st.booleans(),
@@ -265,6 +296,8 @@ def test_unknown_is_never_success(evidence: Evidence) -> None:
         assert evidence.result is None or not evidence.ours
         assert evidence.own_stop is None
         assert evidence.state != "failed"
+        assert not evidence.ours or (evidence.provisioned and not evidence.has_delivery)
+        assert verdict.source == "api_event" or not evidence.platform_code
         event = evidence.exit
         assert event is None or not (
             event.oom_killed or event.requested_stop or event.fatal_signal or event.error
