@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flaude_action.github import Commit, GitHub
     from flaude_action.machine_config import MachineConfig, RepoSpec
 
-_FULL_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+_FULL_NAME = re.compile(r"(?!\.+/)[A-Za-z0-9_.-]+/(?!\.+$)[A-Za-z0-9_.-]+")
 
 
 async def by_archive(repo: RepoSpec, event: Event, github: GitHub) -> RepoSpec:

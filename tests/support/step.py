@@ -19,7 +19,7 @@ from tests.support.fly import LocalFlyHandle, localfly
 
 from flaude_action import DEFAULT_IMAGE
 from flaude_action.rehearse_step import read_file_entries
-from localfly.githost import serve_githost
+from localfly.githost import PRIVATE_TOKEN_FILE, serve_githost
 from localfly.messages import serve_messages
 
 if TYPE_CHECKING:
@@ -118,9 +118,20 @@ class Stage:
             **environ,
         }
 
+    def make_private(self, token: str) -> None:
+        """Who has this token may read the repository, nobody else."""
+        (self.folder / "repositories" / f"{REPOSITORY}.git" / PRIVATE_TOKEN_FILE).write_text(token)
+
     def _event(self) -> dict[str, Any]:
-        side = {"sha": self.sha, "repo": {"full_name": REPOSITORY}}
-        return {"action": "opened", "number": 7, "pull_request": {"number": 7, "head": side, "base": side}}
+        private = (self.folder / "repositories" / f"{REPOSITORY}.git" / PRIVATE_TOKEN_FILE).exists()
+        repository = {"full_name": REPOSITORY, "private": private, "default_branch": "main"}
+        side = {"sha": self.sha, "repo": repository}
+        return {
+            "action": "opened",
+            "number": 7,
+            "pull_request": {"number": 7, "head": side, "base": side},
+            "repository": repository,
+        }
 
     async def start(self, *, environ: Mapping[str, str] | None = None, **inputs: str | None) -> Running:
         """Start `main`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flaude_action.errors import ConfigError
-from flaude_action.event import PAYLOAD_BYTES, Branch, Checkout, Event, Pull
+from flaude_action.event import PAYLOAD_BYTES, Branch, Checkout, Event, Pull, Repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,6 +172,21 @@ def test_named_checkout(tmp_path: Path) -> None:
     assert here.named_checkout(url, "main") == Checkout(url, url, ref="main")
     with pytest.raises(ConfigError):
         Event.from_env({}).named_checkout(None, "main")
+
+
+def test_known_repositories(tmp_path: Path) -> None:
+    """The payload tells whether the repositories it is about are private, and of no other."""
+    fork = {"full_name": "fork/repo", "private": False, "default_branch": "trunk"}
+    payload = {
+        "repository": {"full_name": "owner/repo", "private": True, "default_branch": "main"},
+        "pull_request": PULL | {"head": {"sha": HEAD, "repo": fork}},
+    }
+    found = event(tmp_path, "pull_request", payload)
+    assert found.known_repository("Owner/repo") == Repository(private=True, default_branch="main")
+    assert found.known_repository("fork/repo") == Repository(private=False, default_branch="trunk")
+    assert found.known_repository("other/repo") is None
+    unclear = {"repository": {"full_name": "owner/repo", "private": "no"}}
+    assert event(tmp_path, "push", unclear).known_repository("owner/repo") is None
 
 
 def test_identity(tmp_path: Path) -> None:

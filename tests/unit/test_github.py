@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from flaude_action.errors import FlaudeError
-from flaude_action.github import TRIES, GitHub
+from flaude_action.event import Repository
+from flaude_action.github import TRIES, Commit, GitHub
 from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:
@@ -93,3 +94,73 @@ async def test_a_server_error_may_pass() -> None:
     host = Host(httpx.Response(503), httpx.Response(200, json=PULL))
     async with github(host) as client:
         assert (await client.get_pull("owner/repo", 7)).head.sha == HEAD
+
+
+LINK = "https://codeload.example/o/n/legacy.tar.gz/x?token=hidden"
+TREE = "d" * 40
+COMMIT = {"sha": HEAD, "commit": {"tree": {"sha": TREE}}}
+
+
+async def test_get_repository() -> None:
+    """Whether it is private, and its default branch."""
+    host = Host(httpx.Response(200, json={"private": True, "default_branch": "main"}))
+    async with github(host) as client:
+        assert await client.get_repository("owner/repo") == Repository(private=True, default_branch="main")
+    assert host.requests[0].url.path == "/api/v3/repos/owner/repo"
+
+
+async def test_get_commit() -> None:
+    """A ref is resolved to the commit and its tree; what a URL would misread in it is quoted."""
+    host = Host(httpx.Response(200, json=COMMIT))
+    async with github(host) as client:
+        assert await client.get_commit("owner/repo", "refs/heads/a#b") == Commit(HEAD, TREE)
+    assert host.requests[0].url.raw_path == b"/api/v3/repos/owner/repo/commits/refs/heads/a%23b?per_page=1"
+
+
+async def test_get_archive_link() -> None:
+    """The redirect is not followed, and the link is a secret."""
+    host = Host(httpx.Response(302, headers={"location": LINK}))
+    async with github(host) as client:
+        link = await client.get_archive_link("owner/repo", HEAD)
+    assert link.get_secret_value() == LINK
+    assert "hidden" not in f"{link!r} {link}"
+    assert [request.url.path for request in host.requests] == [f"/api/v3/repos/owner/repo/tarball/{HEAD}"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "type_"),
+    [
+        (httpx.Response(401), "clone_auth_failed"),
+        (httpx.Response(403), "clone_auth_failed"),
+        (httpx.Response(404), "clone_auth_failed"),
+        (httpx.Response(409, json={"message": "Git Repository is empty."}), "clone_ref_not_found"),
+        (httpx.Response(422, json={"message": "No commit found for SHA: x"}), "clone_ref_not_found"),
+        (httpx.Response(429), "clone_failed"),
+        (httpx.Response(500), "clone_failed"),
+        (httpx.ConnectError("no"), "clone_failed"),
+        (httpx.Response(301, headers={"location": LINK}), "clone_failed"),
+        (httpx.Response(200, json=[]), "clone_failed"),
+        (httpx.Response(302, headers={"location": "http://codeload.example/?token=hidden"}), "clone_failed"),
+        (httpx.Response(302), "clone_failed"),
+    ],
+)
+@pytest.mark.parametrize("call", ["get_commit", "get_archive_link"])
+async def test_refusals_of_contents(answer: httpx.Response | Exception, type_: str, call: str) -> None:
+    """A refusal says what to permit; an unsafe or missing link is none; no error shows a link or the token."""
+    async with github(Host(answer)) as client:
+        with pytest.raises(FlaudeError) as refused:
+            await getattr(client, call)("owner/repo", HEAD)
+    error = refused.value
+    assert error.type == type_
+    assert type_ != "clone_auth_failed" or "contents: read" in error.hint
+    told = f"{error} {error.as_json(debug=True)}"
+    assert "hidden" not in told
+    assert "ghs_secret" not in told
+
+
+async def test_nothing_asked_nothing_opened() -> None:
+    """A client that is not used costs no connection."""
+    host = Host(httpx.Response(200))
+    async with github(host):
+        pass
+    assert host.requests == []

@@ -104,6 +104,48 @@ def test_what_is_not_understood_is_refused(change: dict[str, Any]) -> None:
     assert "pass" not in str(caught.value)
 
 
+ARCHIVE = {"url": "https://codeload.example/o/n/legacy.tar.gz/x?token=hidden-token", "tree": "b" * 40}
+
+
+def test_an_archive() -> None:
+    """A link and a tree id for a pinned commit; link and token are secrets and not in the repr."""
+    taken = read(job(repositories=[{**REPOSITORY, "archive": ARCHIVE}]), NONCE)
+    archive = taken.repositories[0].archive
+    assert archive is not None
+    assert (archive.url, archive.tree) == (ARCHIVE["url"], ARCHIVE["tree"])
+    assert {"hidden-token", ARCHIVE["url"]} <= set(taken.secrets)
+    assert "hidden" not in repr(taken)
+    assert read(job(repositories=[{**REPOSITORY, "archive": None}]), NONCE).repositories[0].archive is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80/x", "http://localhost/x", "http://[::1]:8/x"])
+def test_an_archive_on_this_machine(url: str) -> None:
+    """Only here may the link be http."""
+    archive = {**ARCHIVE, "url": url}
+    assert read(job(repositories=[{**REPOSITORY, "archive": archive}]), NONCE).repositories[0].archive
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"archive": "https://host/x"},
+        {"archive": {}},
+        {"archive": {**ARCHIVE, "tree": "b" * 39}},
+        {"archive": {**ARCHIVE, "url": "http://codeload.example/x"}},
+        {"archive": {**ARCHIVE, "url": "http://localhost.example/x"}},
+        {"archive": {**ARCHIVE, "url": "file:///etc/passwd"}},
+        {"archive": {**ARCHIVE, "url": "https://host/x y"}},
+        {"archive": ARCHIVE, "sha": ""},
+    ],
+    ids=str,
+)
+def test_archives_that_are_refused(change: dict[str, Any]) -> None:
+    """A link that anyone can read on the way, no tree, or no commit to be the archive of."""
+    with pytest.raises(JobRefused) as caught:
+        read(job(repositories=[{**REPOSITORY, **change}]), NONCE)
+    assert caught.value.type == "config_invalid"
+
+
 @pytest.mark.parametrize("document", [None, [], "x", {}])
 def test_documents_that_are_no_job(document: Any) -> None:
     """Anything but a job for this machine is refused."""

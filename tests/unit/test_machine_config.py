@@ -7,6 +7,7 @@ import json
 import pytest
 
 from flaude_action import ConfigError, MachineConfig, RepoSpec
+from flaude_action.machine_config import Archive
 from flaude_action.secret import SecretStr
 
 NO_SHA = RepoSpec("u", sha="HEAD")
@@ -51,6 +52,19 @@ def test_foreign_env_speaks_flaudes_words() -> None:
     first, _ = json.loads(env["FLAUDE_REPOS"])
     assert first["url"] == "https://example.com/o/first.git"
     assert "token-two" not in json.dumps(env)
+
+
+def test_an_archive_is_a_secret() -> None:
+    """The link goes into the job only; it and the token in it are named as secrets, the commit's ids are not."""
+    link = SecretStr("https://codeload.example/x?token=hidden-token&v=1")
+    repo = RepoSpec("https://example.com/o/n.git", sha="a" * 40, archive=Archive("b" * 40, link))
+    config = MachineConfig(prompt="p", anthropic_api_key="key-one", repos=[repo])
+    [document] = config.job("0" * 16)["repositories"]
+    assert document["archive"] == {"url": link.get_secret_value(), "tree": "b" * 40}
+    assert config.secrets() == ["key-one", link.get_secret_value(), "hidden-token"]
+    elsewhere = json.dumps([config.foreign_env(), config.create_config(config.guest_env("0" * 16), {})])
+    assert "hidden-token" not in elsewhere + repr(config)
+    assert Archive("b" * 40).secrets() == []
 
 
 def test_regions_in_order_without_repeats() -> None:
