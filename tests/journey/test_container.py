@@ -137,12 +137,21 @@ async def test_files_belong_to_the_owner_of_the_workspace(here: Stage, action_im
 
 
 def test_container_holds_no_tools(action_image: str) -> None:
-    """Nothing can be installed in a running action."""
-    look = "import importlib.util, shutil; print(shutil.which('pip'), importlib.util.find_spec('pip'))"
+    """There is Python and our two programs: no shell, nothing that could install or compile."""
+    look = """
+import importlib.util, json, os
+folders = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+programs = [name for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
+installers = [name for name in ("pip", "ensurepip") if importlib.util.find_spec(name)]
+print(json.dumps({"programs": programs, "installers": installers}))
+"""
     done = subprocess.run(
         ["docker", "run", "--rm", "--entrypoint", "/opt/flaude/bin/python", action_image, "-c", look],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.stdout == "None None\n", done.stderr
+    found = json.loads(done.stdout)
+    programs = {name.rstrip(".0123456789") for name in found["programs"]}
+    assert programs == {"python", "flaude-main", "flaude-post"}
+    assert found["installers"] == []

@@ -8,8 +8,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.engines import ROOT
 
-from flaude_action import __version__
+from flaude_action import OWNER, __version__
 from flaude_action.machine_dockerfile import DOCKERFILE
 from flaude_guest.image import add_users
 from flaude_guest.image.record_env import kept
@@ -121,11 +122,22 @@ def test_one_list_of_system_folders() -> None:
     assert f"\nSYSTEM_PATH={SYSTEM_PATH}\n" in script
 
 
+def labels(dockerfile: Path) -> dict[str, str]:
+    instruction = dockerfile.read_text().partition("LABEL ")[2]
+    return dict(re.findall(r'([\w.]+)="([^"]*)"', instruction))
+
+
 def test_labels_say_what_it_is() -> None:
-    """The image's labels name the guest's protocol, by which the action knows its images, and the version."""
-    labels = dict(re.findall(r'([\w.]+)="([^"]*)"', DOCKERFILE.read_text().partition("LABEL ")[2]))
-    assert labels[IMAGE_LABEL] == str(PROTOCOL)
-    assert labels["org.opencontainers.image.version"] == __version__
+    """The image's label names the guest's protocol, by which the action knows its images."""
+    assert labels(DOCKERFILE)[IMAGE_LABEL] == str(PROTOCOL)
+
+
+@pytest.mark.parametrize("dockerfile", [DOCKERFILE, ROOT / "Dockerfile"], ids=["machine", "action"])
+def test_labels_name_version_and_owner(dockerfile: Path) -> None:
+    """Whoever finds an image learns which release it is of and where it comes from."""
+    found = labels(dockerfile)
+    assert found["org.opencontainers.image.version"] == __version__
+    assert found["org.opencontainers.image.source"] == f"https://github.com/{OWNER}/flaude-action"
 
 
 def test_script_is_plain_shell() -> None:
