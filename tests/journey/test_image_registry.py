@@ -1,0 +1,240 @@
+"""Asking a real registry: what is found, how each kind of refusal ends; no engine is needed for it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from tests.support import engines
+from tests.support.registry_proxy import Proxy, registry_proxy
+
+from flaude_action.errors import ImageError
+from flaude_action.image import ensure_image, labels
+from flaude_action.image_reference import parse_reference
+from flaude_action.registry import Registry, RegistryRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.registry
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[str]:
+    with engines.registry() as address:
+        yield address
+
+
+@pytest.fixture
+def proxy(upstream: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that stands for Fly's registry, and no engine anywhere."""
+    with registry_proxy(upstream) as proxy:
+        monkeypatch.setenv("FLY_REGISTRY_HOST", proxy.address)
+        monkeypatch.setenv("FLY_API_TOKEN", "FlyV1 fm2_first,fm2_second")
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engines.free_port()}")
+        yield proxy
+
+
+def put_blob(address: str, repository: str, data: bytes) -> dict[str, Any]:
+    """Upload a blob as any client does; its descriptor."""
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    begun = httpx.post(f"http://{address}/v2/{repository}/blobs/uploads/")
+    at = httpx.URL(begun.headers["location"]).copy_merge_params({"digest": digest})
+    httpx.put(at, content=data, headers={"content-type": "application/octet-stream"}).raise_for_status()
+    return {"digest": digest, "size": len(data)}
+
+
+def put_image(address: str, name: str, tag: str, config: dict[str, Any]) -> str:
+    """An image without layers; its digest."""
+    blob = put_blob(address, name, json.dumps(config).encode())
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [], "config": blob | {
+        "mediaType": "application/vnd.docker.container.image.v1+json"}}  # fmt: skip
+    return put_manifest(address, name, tag, manifest)
+
+
+def put_manifest(address: str, name: str, tag: str, manifest: dict[str, Any]) -> str:
+    done = httpx.put(
+        f"http://{address}/v2/{name}/manifests/{tag}",
+        content=json.dumps(manifest).encode(),
+        headers={"content-type": manifest["mediaType"]},
+    )
+    return done.raise_for_status().headers["docker-content-digest"]
+
+
+def amd64(**labels: str) -> dict[str, Any]:
+    return {"os": "linux", "architecture": "amd64", "config": {"Labels": labels}}
+
+
+async def test_labels_come_from_the_registry(proxy: Proxy, upstream: str) -> None:
+    """An image's labels are read by tag and by digest."""
+    digest = put_image(upstream, "tools", "1", amd64(**{"flaude.guest.protocol": "1"}))
+    assert await labels(f"{proxy.address}/tools:1") == {"flaude.guest.protocol": "1"}
+    assert await labels(f"{proxy.address}/tools@{digest}") == {"flaude.guest.protocol": "1"}
+
+
+async def test_labels_of_an_index_are_those_of_amd64(proxy: Proxy, upstream: str) -> None:
+    """Of an image for several platforms the one that Fly runs is looked at."""
+    platforms = [
+        ({"os": "linux", "architecture": "arm64"}, "arm"),
+        ({"os": "linux", "architecture": "amd64"}, "amd"),
+    ]
+    listed = []
+    for platform, word in platforms:
+        digest = put_image(upstream, "many", word, platform | {"config": {"Labels": {"is": word}}})
+        listed.append({"mediaType": MANIFEST, "digest": digest, "size": 1, "platform": platform})
+    put_manifest(upstream, "many", "all", {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
+    put_manifest(upstream, "many", "none", {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed[:1]})
+    assert await labels(f"{proxy.address}/many:all") == {"is": "amd"}
+    for tag in ("none", "arm"):
+        with pytest.raises(ImageError) as raised:
+            await labels(f"{proxy.address}/many:{tag}")
+        assert raised.value.type == "image_not_found"
+        assert "linux/amd64" in raised.value.dev
+
+
+async def test_an_image_that_is_not_there(proxy: Proxy) -> None:
+    """An unknown base is told as such, before anything else is asked."""
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/nothing:1")
+    assert (raised.value.type, raised.value.retryable) == ("image_not_found", "user")
+    assert [(one.method, one.path) for one in proxy.asked] == [("HEAD", "/v2/nothing/manifests/1")]
+
+
+@pytest.mark.parametrize(("status", "turn"), [(401, "user"), (403, "user"), (503, "runner")])
+async def test_a_registry_that_refuses_the_base(proxy: Proxy, status: int, turn: str, quick: None) -> None:
+    """When the base's registry refuses, that is no missing image; whose turn it is depends on how."""
+    proxy.refuse("/v2/private/", status, '{"errors":[{"code":"DENIED","message":"not you"}]}')
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/private:1")
+    assert (raised.value.type, raised.value.retryable) == ("image_pull_failed", turn)
+    assert str(status) in raised.value.details
+
+
+@pytest.mark.parametrize(("status", "turn"), [(401, "user"), (403, "user"), (500, "runner")])
+async def test_the_apps_registry_refuses(
+    proxy: Proxy, upstream: str, status: int, turn: str, quick: None
+) -> None:
+    """When our own tag may not even be looked up, nothing is built: the push would be refused as well."""
+    digest = put_image(upstream, "base", "1", amd64())
+    proxy.refuse("/v2/app/", status)
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/base@{digest}")
+    assert (raised.value.type, raised.value.retryable) == ("image_push_failed", turn)
+
+
+async def test_a_passing_error_is_asked_again(proxy: Proxy, upstream: str) -> None:
+    """One 503 and one lost answer do not end a look-up."""
+    put_image(upstream, "tools", "1", amd64(a="b"))
+    proxy.refuse("HEAD", 503)
+    async with Registry() as registry:
+        asking = asyncio.ensure_future(registry.digest(parse_reference(f"{proxy.address}/tools:1")))
+        await asyncio.to_thread(proxy.until_asked, 1)
+        proxy.refusals.clear()
+        assert (await asking or "").startswith("sha256:")
+    assert [one.status for one in proxy.asked] == [503, 200]
+
+
+async def test_a_registry_that_does_not_answer(proxy: Proxy) -> None:
+    """A silent registry ends the question when the patience is over, not when the connection does."""
+    proxy.delay("HEAD", 1.0)
+    began = time.monotonic()
+    async with Registry(patience_s=0.3) as registry:
+        with pytest.raises(RegistryRefused) as raised:
+            await registry.digest(parse_reference(f"{proxy.address}/slow:1"))
+    assert raised.value.status == 0
+    assert time.monotonic() - began < 0.8
+
+
+async def test_fly_gets_user_x_and_the_bare_token(proxy: Proxy, upstream: str) -> None:
+    """Basic: the token goes without its scheme, at once, in one request."""
+    put_image(upstream, "tools", "1", amd64(a="b"))
+    proxy.basic = ("x", "fm2_first,fm2_second")
+    assert await labels(f"{proxy.address}/tools:1") == {"a": "b"}
+    assert {one.status for one in proxy.asked} == {200}
+
+
+async def test_a_bearer_challenge_is_answered(proxy: Proxy, upstream: str) -> None:
+    """Bearer: a token is fetched from the realm the registry names, once for a repository."""
+    put_image(upstream, "tools", "1", amd64(a="b"))
+    proxy.bearer = ("x", "fm2_first,fm2_second")
+    assert await labels(f"{proxy.address}/tools:1") == {"a": "b"}
+    assert [one.path for one in proxy.asked].count("/token") == 1
+    proxy.bearer = ("x", "another")
+    with pytest.raises(ImageError) as raised:
+        await labels(f"{proxy.address}/tools:1")
+    assert (raised.value.type, raised.value.retryable) == ("image_pull_failed", "user")
+
+
+async def test_what_docker_login_stored_is_used(
+    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """A private base elsewhere is read with the credentials of Docker's own configuration."""
+    put_image(upstream, "tools", "1", amd64(a="b"))
+    monkeypatch.setenv("FLY_REGISTRY_HOST", "registry.fly.io")
+    stored = {"auths": {proxy.address: {"auth": base64.b64encode(b"me:secret").decode()}}}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    proxy.basic = ("me", "secret")
+    assert await labels(f"{proxy.address}/tools:1") == {"a": "b"}
+
+
+async def test_flys_token_goes_to_no_other_registry(
+    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names an image somewhere else does not send our token there, whatever is asked for."""
+    put_image(upstream, "tools", "1", amd64())
+    monkeypatch.setenv("FLY_REGISTRY_HOST", "registry.fly.io")
+    proxy.basic = ("x", "fm2_first,fm2_second")
+    with pytest.raises(ImageError):
+        await labels(f"{proxy.address}/tools:1")
+    assert {one.authorization for one in proxy.asked} == {""}
+
+
+async def test_content_under_a_wrong_digest_is_not_believed(proxy: Proxy, upstream: str) -> None:
+    """A registry that sends something else than what was asked for by digest is refused."""
+    digest = put_image(upstream, "tools", "1", amd64(a="b"))
+    proxy.refuse(f"GET /v2/tools/manifests/{digest}", 200, '{"schemaVersion": 2}')
+    with pytest.raises(ImageError) as raised:
+        await labels(f"{proxy.address}/tools@{digest}")
+    assert raised.value.type == "image_pull_failed"
+
+
+async def test_a_tag_is_added_without_an_engine(proxy: Proxy, upstream: str) -> None:
+    """Another name for an image is one manifest read and written again."""
+    digest = put_image(upstream, "tools", "1", amd64(a="b"))
+    image = parse_reference(f"{proxy.address}/tools@{digest}")
+    async with Registry() as registry:
+        await registry.add_tag(image, "newest")
+        assert await registry.digest(parse_reference(f"{proxy.address}/tools:newest")) == digest
+
+
+async def test_what_has_to_be_built_needs_an_engine(proxy: Proxy, upstream: str) -> None:
+    """DOCKER_HOST leads nowhere: the error says so, and only after the look-up."""
+    digest = put_image(upstream, "base", "1", amd64())
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/base@{digest}")
+    assert raised.value.type == "engine_missing"
+    assert len(proxy.lookups("app")) == 1
+
+
+async def test_an_untrusted_commit_builds_nothing(proxy: Proxy, upstream: str) -> None:
+    """With `may_build` False a miss ends before any engine is asked."""
+    digest = put_image(upstream, "base", "1", amd64())
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/base@{digest}", may_build=False)
+    assert raised.value.type == "image_untrusted"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passing errors are given up after half a second."""
+    monkeypatch.setattr(Registry.__init__, "__kwdefaults__", {"patience_s": 0.5})
