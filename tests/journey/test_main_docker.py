@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.step import CREDENTIAL, bash, script, stage
+from tests.support.step import CREDENTIAL, GITHUB_TOKEN, bash, script, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,20 +68,22 @@ async def test_tool_out_of_memory(tmp_path: Path, machine_image: str) -> None:
     assert [text for text in ended.of_level("warning") if "tool_oom" in text]
 
 
-async def test_private_repository(tmp_path: Path, machine_image: str) -> None:
-    """A private repository is fetched with `clone_token` by the machine's root; the agent finds no trace."""
-    token = "github_pat_" + "5ecret" * 6
-    files = "grep -rlsE '(5ecret){6}' / --exclude-dir=proc --exclude-dir=sys"
-    hunt = f'echo "files=[$({files})] env=[$(env | grep -cE "(5ecret){{6}}")]"; git remote -v'
+@pytest.mark.parametrize("by", ["clone_token", "archive"])
+async def test_private_repository(tmp_path: Path, machine_image: str, by: str) -> None:
+    """A private repository is fetched by the machine's root, by token or link; the agent finds no trace."""
+    token = "github_pat_" + "5ecret" * 6 if by == "clone_token" else GITHUB_TOKEN
+    secret = "(5ecret){6}|(1234abcd){5}|legacy.tar.gz/[0-9a-f]{40}"
+    files = f"grep -rlsE '{secret}' / --exclude-dir=proc --exclude-dir=sys"
+    hunt = f'echo "files=[$({files})] env=[$(env | grep -cE "{secret}")]"'
     async with stage(tmp_path, script(bash(hunt), "Nothing found."), image=machine_image) as here:
-        bare = tmp_path / "repositories" / "acme" / "widget.git"
-        (bare / "flaude-private-token").write_text(token)
-        refused = await here.step()
-        ended = await here.step(clone_token=token, show_full_output="true")
+        here.make_private(token)
+        given = {"clone_token": token} if by == "clone_token" else {}
+        ended = await here.step(show_full_output="true", setup="git remote -v", **given)
         requests = await here.fly.requests("POST", "/exec")
-    assert refused.outputs["error_type"] == "clone_auth_failed"
     assert ended.outputs["conclusion"] == "success"
     assert "files=[] env=[0]" in ended.log
     assert f"{here.githost}/acme/widget.git (fetch)" in ended.log
-    holding = [each for each in requests if token in each["body"] or CREDENTIAL in each["body"]]
-    assert [json.loads(each["body"])["command"][1] for each in holding] == ["provision", "provision"]
+    secrets = [token, CREDENTIAL] if by == "clone_token" else ["/_codeload/", CREDENTIAL]
+    holding = [each for each in requests if any(secret in each["body"] for secret in secrets)]
+    assert [json.loads(each["body"])["command"][1] for each in holding] == ["provision"]
+    assert GITHUB_TOKEN not in json.dumps(requests)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import AsyncIterator, Mapping
 
+    from localfly.github_archive import Archives
+
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "flaude-machine:test"
 REPOSITORY = "acme/widget"
@@ -260,6 +262,7 @@ async def stage(
     *,
     image: str = "",
     images: Mapping[str, Any] | None = None,
+    archives: Archives | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Set everything up. With `image`, machines are containers of it; else processes with the real CLI."""
@@ -267,7 +270,7 @@ async def stage(
     backend = "docker" if image else "process"
     images = None if image else process_images(folder, engines.claude()) | dict(images or {})
     async with (
-        serve_githost(folder / "repositories") as githost,
+        serve_githost(folder / "repositories", archives=archives) as githost,
         serve_messages(dict(turns)) as model,
         localfly(backend=backend, images=images, **settings) as fly,
     ):

@@ -90,6 +90,8 @@ async def test_private(tmp_path: Path, repo: RepoSpec, refs: list[str], ref: str
         RepoSpec("https://gitlab.example/owner/repo.git"),
         RepoSpec("https://github.com.evil.example/owner/repo.git"),
         RepoSpec("https://github.com/owner/repo/../../x.git"),
+        RepoSpec("https://github.com/../repo"),
+        RepoSpec("https://github.com/owner/..git"),
     ],
 )
 async def test_not_ours_to_ask_for(tmp_path: Path, repo: RepoSpec) -> None:

@@ -146,7 +146,7 @@ async def test_get_archive_link() -> None:
 )
 @pytest.mark.parametrize("call", ["get_commit", "get_archive_link"])
 async def test_refusals_of_contents(answer: httpx.Response | Exception, type_: str, call: str) -> None:
-    """A refusal says what to permit; an unsafe or missing link is none; no error shows a link or the token."""
+    """A refusal says what to permit; an unsafe or missing link is none; no error shows a secret."""
     async with github(Host(answer)) as client:
         with pytest.raises(FlaudeError) as refused:
             await getattr(client, call)("owner/repo", HEAD)

@@ -55,7 +55,7 @@ def test_foreign_env_speaks_flaudes_words() -> None:
 
 
 def test_an_archive_is_a_secret() -> None:
-    """The link goes into the job only; it and the token in it are named as secrets, the commit's ids are not."""
+    """The link goes into the job only; it and the token in it are named as secrets."""
     link = SecretStr("https://codeload.example/x?token=hidden-token&v=1")
     repo = RepoSpec("https://example.com/o/n.git", sha="a" * 40, archive=Archive("b" * 40, link))
     config = MachineConfig(prompt="p", anthropic_api_key="key-one", repos=[repo])
