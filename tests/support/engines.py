@@ -192,7 +192,7 @@ def lay_on(base: str, name: str, target: str = "") -> str:
 
     Raises RuntimeError with the build's last lines when it fails.
     """
-    arguments = machine_dockerfile.arguments(base, _npm_registry())
+    arguments = machine_dockerfile.arguments(base, npm_registry())
     return _build(name, machine_dockerfile.DOCKERFILE, arguments, target=target)
 
 
@@ -207,7 +207,7 @@ def user_base(name: str, dockerfile: str, files: Mapping[str, str] | None = None
         return _build(name, context / "Dockerfile", {"BASE_IMAGE": base_image()}, context)
 
 
-def _npm_registry() -> str:
+def npm_registry() -> str:
     answer = _run("npm", "config", "get", "registry", check=False) if shutil.which("npm") else None
     return answer.stdout.strip().rstrip("/") if answer and answer.returncode == 0 else ""
 
