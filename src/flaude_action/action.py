@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import traceback
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from flaude_action.state import load_state
 from flaude_action.waiting import unless_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import TextIO
 
     from flaude_action.artifacts import Artifacts
@@ -58,12 +59,11 @@ async def main(environ: Mapping[str, str], stdout: TextIO, cancellation: Cancell
     try:
         inputs = Inputs.from_env(environ)
         report.mask(inputs.secrets())
+        report.app = inputs.fly_app
         return await _step(inputs, environ, report, cancellation)
-    except FlaudeError as error:
-        return _tell(error, report)
-    except Exception:
-        report.quote(traceback.format_exc())
-        return _tell(InternalError(), report)
+    except Exception as error:
+        with _folder(environ) as artifacts:
+            return _tell(_known(error, report), report, artifacts)
 
 
 async def post(environ: Mapping[str, str], stdout: TextIO) -> int:
@@ -115,7 +115,34 @@ async def _step(
         config = replace(plan.config, image=image.reference, guest=image.guest)
         with Artifacts(workspace, event.step) as artifacts:
             step = Step(inputs, event, report, artifacts, image.source)
-            return await step.run(fly, config, cancellation)
+            try:
+                return await step.run(fly, config, cancellation)
+            except Exception as error:
+                return step.failed(_known(error, report))
+
+
+@contextmanager
+def _folder(environ: Mapping[str, str]) -> Iterator[Artifacts | None]:
+    """The folder of a step that has not come far, None where there can be none: no report may fail for it."""
+    from flaude_action.artifacts import Artifacts
+
+    artifacts = None
+    if workspace := environ.get("GITHUB_WORKSPACE"):
+        with suppress(ConfigError, OSError):
+            artifacts = Artifacts(Path(workspace), environ.get("GITHUB_ACTION", ""))
+    try:
+        yield artifacts
+    finally:
+        if artifacts is not None:
+            artifacts.close()
+
+
+def _known(error: Exception, report: Report) -> FlaudeError:
+    """What nobody has foreseen is a bug of ours: all of it in the step's log, fixed wording elsewhere."""
+    if isinstance(error, FlaudeError):
+        return error
+    report.quote("".join(traceback.format_exception(error)))
+    return InternalError()
 
 
 async def _image(
@@ -155,16 +182,24 @@ class Step:
             self.report.log_to(log)
             try:
                 outcome = await execution.run()
-            except FlaudeError as error:
-                return self._no_outcome(error)
             finally:
                 self.report.log_to(None)
-            told = report_outcome(outcome, self.report, self.artifacts, self.image_source)
+            told = report_outcome(
+                outcome, self.report, self.artifacts, self.inputs,
+                image_source=self.image_source, placed=self._is_our_repository,
+            )  # fmt: skip
             told = self.report.publish(told, self.artifacts)
         self.report.save_state({"cleanup": outcome.cleanup})
-        if not self.inputs.raise_on_failure and told.outputs.conclusion == "failure":
-            return EXIT_OK
-        return _EXITS.get(told.outputs.conclusion, EXIT_FAILED)
+        return self._forgiven(_EXITS.get(told.outputs.conclusion, EXIT_FAILED))
+
+    @property
+    def _is_our_repository(self) -> bool:
+        """Whether a path in the work's repository is one in the workflow's too."""
+        named = self.inputs.repository
+        return not named or named.casefold() == self.event.repository.casefold()
+
+    def _forgiven(self, code: int) -> int:
+        return EXIT_OK if code == EXIT_FAILED and not self.inputs.raise_on_failure else code
 
     async def _with_links(self, config: MachineConfig) -> MachineConfig:
         """The job's last secrets: links to private repositories, good for minutes."""
@@ -209,16 +244,22 @@ class Step:
         why = f" ({verdict.type})" if verdict.type else ""
         self.report.say(f"Verdict: {verdict.conclusion}{why}, told by {verdict.source}.")
 
-    def _no_outcome(self, error: FlaudeError) -> int:
-        """No machine came to be, or one that could not be used."""
+    def failed(self, error: FlaudeError) -> int:
+        """No machine came to be, or one that could not be used, or we broke."""
+        from flaude_action.step_report import LOG_FILE, TAIL_LINES
+
         machine = self.machine
         outputs = Outputs(
             image_source=self.image_source,
             machine_id=machine.id if machine is not None else "",
             region=machine.record.region if machine is not None else "",
+            log_file=self.artifacts.path(LOG_FILE),
             cleanup=machine.cleanup if machine is not None else "",
         )
-        return _tell(error, self.report, self.artifacts, outputs)
+        log_tail = self.report.tail(TAIL_LINES)
+        return self._forgiven(
+            _tell(error, self.report, self.artifacts, RunReport(outputs, log_tail=log_tail))
+        )
 
 
 def _shown(line: LogLine) -> str:
@@ -227,13 +268,14 @@ def _shown(line: LogLine) -> str:
 
 
 def _tell(
-    error: FlaudeError, report: Report, artifacts: Artifacts | None = None, outputs: Outputs | None = None
+    error: FlaudeError, report: Report, artifacts: Artifacts | None, told: RunReport | None = None
 ) -> int:
     """Report a step that ended without a run's outcome."""
+    told = told or RunReport()
     cancelled = isinstance(error, RunCancelled)
-    outputs = replace(outputs or Outputs(), conclusion="cancelled" if cancelled else "failure")
+    outputs = replace(told.outputs, conclusion="cancelled" if cancelled else "failure")
     errors = tuple(error.problems) if isinstance(error, ConfigError) else (error,)
-    report.publish(RunReport(outputs=outputs, errors=errors), artifacts)
+    report.publish(replace(told, outputs=outputs, errors=errors), artifacts)
     if cancelled:
         return EXIT_CANCELLED
     return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED

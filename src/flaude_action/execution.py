@@ -85,6 +85,8 @@ class Execution:
         self._cancellation = cancellation or Cancellation()
         self._watch = watcher or Watcher()
         self._seconds: dict[str, float] = {}
+        self._started_at: float | None = None
+        self._ran_s: float | None = None
 
     async def run(self) -> Outcome:
         """The whole life. Raises when no machine came to be, and CancelledError after cleanup."""
@@ -114,6 +116,8 @@ class Execution:
             told = self._tell(verdict)
             with self._timed("destroy"):
                 await machine.__aexit__()
+            if self._started_at is not None:
+                self._ran_s = round(time.monotonic() - self._started_at, 3)
             with self._timed("logs"):
                 await self._drain(life, logs)
             evidence = self._with_log(life, evidence)
@@ -193,6 +197,7 @@ class Execution:
             state = await life.machine.started(Deadline.after(BOOT_S))
         if state != "started":
             return
+        self._started_at = time.monotonic()
         if not life.ours:
             # A foreign machine has no word of its own: its end is the signal, and its time is ours to keep.
             await asyncio.sleep(self._errand.wait_timeout or self._config.timeout_s)
@@ -293,6 +298,7 @@ class Execution:
             trouble=life.trouble,
             problems=tuple(work.problems) if work is not None else (),
             files=dict(work.files) if work is not None else {},
+            machine_seconds=self._ran_s,
             phase_seconds=self._phases(work.status.times if work is not None and work.status else {}),
         )
 

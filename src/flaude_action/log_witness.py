@@ -10,7 +10,7 @@ import re
 from flaude_guest.protocol import parse_exit_line
 
 # Fly's init speaks through the app's own stream after the main process is gone.
-_INIT_LINE = re.compile(
+INIT_LINE = re.compile(
     r"^\s*(?:INFO |WARN |ERROR )?(?:Main child exited|Starting clean up\.|Umounting |"
     r"\[\s*\d+(?:\.\d+)?\s*\] |Virtual machine exited|Process appears to have been OOM killed)"
 )
@@ -37,5 +37,5 @@ class LogWitness:
         code = parse_exit_line(message)
         if code is not None:
             self.marker, self.marker_is_last = code, True
-        elif message.strip() and not _INIT_LINE.match(message):
+        elif message.strip() and not INIT_LINE.match(message):
             self.marker_is_last = False

@@ -6,7 +6,9 @@ The verdict inside is `verdict`'s; here it only becomes the exception that fits 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.catalog import CATALOG
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from flaude_action.machine_config import MachineConfig
     from flaude_action.verdict import Evidence, Verdict
 
+FAR_FUTURE = 4102444800  # the year 2100: a time after it is none
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
 
@@ -68,7 +71,11 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything known at the end of one run. `phase_seconds` is in the order things happened."""
+    """Everything known at the end of one run.
+
+    `phase_seconds` is in the order things happened; `machine_seconds` is how long the machine was seen to
+    run, None when it never started.
+    """
 
     verdict: Verdict
     evidence: Evidence
@@ -81,6 +88,7 @@ class Outcome:
     problems: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=dict)
+    machine_seconds: float | None = None
 
     @property
     def result(self) -> dict[str, Any]:
@@ -96,15 +104,26 @@ class Outcome:
         agent = self.result.get("agent")
         return agent if isinstance(agent, dict) else {}
 
-    def changed_files(self) -> list[str]:
-        """Paths that the agent added, changed or deleted, as the guest's changeset tells: untrusted text."""
+    def changes(self) -> list[dict[str, Any]]:
+        """`{path, status, size}` of what was added, modified or deleted, as the guest's changeset tells.
+
+        The paths are untrusted text.
+        """
         path = self.files.get("changeset")
         try:
             document = json.loads(path.read_bytes()) if path is not None else {}
         except ValueError:
             return []
         rows = document.get("files") if isinstance(document, dict) else None
-        return [str(row.get("path")) for row in rows or () if isinstance(row, dict)]
+        return [
+            {"path": str(row.get("path")), "status": str(row.get("status")), "size": number(row.get("size"))}
+            for row in rows or ()
+            if isinstance(row, dict)
+        ]
+
+    def changed_files(self) -> list[str]:
+        """The paths of `changes`."""
+        return [change["path"] for change in self.changes()]
 
     def failure(self, logs: list[str]) -> FlaudeError | None:
         """The exception that says why it failed, None when it did not."""
@@ -114,9 +133,12 @@ class Outcome:
         if self.trouble is not None and self.trouble.type == verdict.type:
             return self.trouble
         meta: dict[str, Any] = {"machine_id": self.machine_id, "exit_code_source": verdict.source}
-        if verdict.retry_at is not None:
+        details = verdict.details
+        if verdict.retry_at is not None and 0 < verdict.retry_at < FAR_FUTURE:
             meta["retry_at"] = verdict.retry_at
-        told: dict[str, Any] = {"details": verdict.details, "dev": verdict.line, "meta": meta}
+            moment = datetime.fromtimestamp(verdict.retry_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            details = f"{details} It resets at {moment}.".strip()
+        told: dict[str, Any] = {"details": details, "dev": verdict.line, "meta": meta}
         if verdict.type in _TIMEOUTS:
             return MachineTimeout(verdict.type, **told)
         if verdict.conclusion == "cancelled":
@@ -129,3 +151,15 @@ class Outcome:
 def known_type(type_: str) -> str:
     """`type_` when the catalog has it: a guest of another release may say more than we know."""
     return type_ if type_ in CATALOG else "agent_error"
+
+
+def number(value: object) -> float | None:
+    """The value when it is a number that JSON has, so that a report stays what its schema says."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return value
+
+
+def whole(value: object) -> int | None:
+    """The value when it is a whole number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from flaude_action.annotations import MESSAGE_CHARS, error_message, warning_message
 from flaude_action.catalog import CATALOG
+from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
-from flaude_action.run_report import rendered
+from flaude_action.run_report import for_app, rendered
 from flaude_action.runner_protocol import VALUE_BYTES, command, file_entry, shortened
 from flaude_action.state import save_state
 from flaude_action.summary import summary
@@ -24,19 +25,16 @@ from flaude_action.untrusted import MARGIN, cut, margin_lines, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import BinaryIO, TextIO
+    from typing import Any, BinaryIO, TextIO
 
     from flaude_action.artifacts import Artifacts
-    from flaude_action.errors import ConfigError, FlaudeError
-    from flaude_action.run_report import Outputs, RunReport
+    from flaude_action.run_report import RunReport
 
 REPORT_FILE = "report.json"
 Level = Literal["error", "warning", "notice"]
 
 ANNOTATIONS = 10
 """The runner keeps this many of each level per step and drops the rest without a word."""
-MESSAGE_CHARS = 4000
-TAIL_LINES = 200
 TAIL_LINE_CHARS = 1000
 OUTPUTS_BYTES = 400_000
 """All outputs of one step; the job may have 1 MB, counted in UTF-16, and has other steps as well."""
@@ -54,10 +52,12 @@ class Report:
         self._redactor = Redactor()
         self._masked: set[str] = set()
         self._told: dict[Level, int] = {"error": 0, "warning": 0, "notice": 0}
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._excerpt = LogExcerpt()
         self._log: BinaryIO | None = None
         self._mute = False
         self._before = ""
+        self.app = ""
+        """The Fly app's name, for hints, once it is known."""
         self.lines = 0
         """How many log lines of the machine were told."""
         self.debugging = environ.get("RUNNER_DEBUG") == "1"
@@ -106,8 +106,8 @@ class Report:
         self.lines += len(lines)
         if safe:
             self._write_log("\n".join(safe) + "\n")
+        self._excerpt.see([cut(line[len(MARGIN) :], TAIL_LINE_CHARS) for line in safe])
         shown = safe if self.debugging else [line for line in safe if not line.startswith(_EVENT)]
-        self._tail.extend(cut(line, TAIL_LINE_CHARS) for line in shown[-TAIL_LINES:])
         if shown:
             self._print("\n".join(map(cut, shown)))
 
@@ -122,8 +122,11 @@ class Report:
 
     def tail(self, count: int) -> tuple[str, ...]:
         """The last lines of the machine's log, as they may be shown anywhere."""
-        lines = [line.removeprefix(MARGIN) for line in self._tail][-count:] if count else []
-        return tuple(MARGIN + line for line in lines)
+        return tuple(MARGIN + line for line in self._excerpt.tail(count))
+
+    def excerpt(self, phase: str, count: int) -> tuple[str, ...]:
+        """The last lines of the work that failed in a phase of the catalog, as they may be shown anywhere."""
+        return self._excerpt.of_failure(phase, count)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -147,7 +150,14 @@ class Report:
     # Annotations
 
     def annotate(
-        self, level: Level, title: str, message: str, *, file: str = "", line: int | None = None
+        self,
+        level: Level,
+        title: str,
+        message: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        column: int | None = None,
     ) -> None:
         """An annotation on the run; beyond the runner's ten of a level it becomes a plain line of the log."""
         title, text = self.redact(one_line(title)), self.redact(visible(message)).strip()
@@ -156,27 +166,27 @@ class Report:
         if self._told[level] > ANNOTATIONS or not text:
             self.say(f"{level}: {title}: {text}")
             return
-        place = {"file": self.redact(visible(file)), "line": line}
+        place = {"file": self.redact(visible(file)), "line": line or None, "col": column}
         self._print(command(level, text, place | {"title": title}))
 
-    def error(self, error: FlaudeError) -> None:
-        """One annotation: what happened, what to do, and the reference that is in the other places too."""
-        told = " ".join(filter(None, (error.message, error.details)))
-        self.annotate(
-            "error", CATALOG[error.type].title, f"{told}\n{error.hint}\n({error.type}, {error.ref})"
-        )
-        if error.dev:
-            self.debug(f"{error.ref}: {error.dev}")
-
-    def problems(self, error: ConfigError) -> None:
-        """All problems of one preflight, an annotation each."""
-        for problem in error.problems:
-            self.error(problem)
+    def _annotate(self, told: Mapping[str, Any]) -> None:
+        """The failure first, then its places, the other problems of a preflight, and what did not decide."""
+        errors = told["errors"]
+        for index, error in enumerate(errors):
+            shown = (told["line"], told["excerpt"]) if index == 0 else ()
+            self.annotate("error", CATALOG[error["type"]].title, error_message(error, *shown))
+        for finding in told["findings"]:
+            title = CATALOG[errors[0]["type"]].title
+            place = {name: finding[name] for name in ("file", "line", "column")}
+            self.annotate("error", title, finding["message"], **place)
+        for warning in told["warnings"]:
+            kind = CATALOG[warning["type"]]
+            text = warning_message(kind.type, warning["details"], for_app(kind.hint, self.app))
+            self.annotate("warning", kind.title, text)
 
     def warning(self, type: str, details: str = "") -> None:  # noqa: A002 - the catalog's word
         kind = CATALOG[type]
-        told = " ".join(filter(None, (kind.message, details, kind.hint)))
-        self.annotate("warning", kind.title, f"{told} ({type})")
+        self.annotate("warning", kind.title, warning_message(type, details, for_app(kind.hint, self.app)))
 
     # Files
 
@@ -190,27 +200,26 @@ class Report:
         A place that fails is said and does not keep the others from being told.
         """
         name = artifacts.path(REPORT_FILE) if artifacts else ""
-        report = report.complete(report_file=name)
-        for error in report.errors:
-            self.error(error)
-        for kind, details in report.warnings:
-            self.warning(kind, details)
-        self.quote(report.line)
+        report = report.complete(report_file=name, app=self.app)
         document = self._redactor.redact_json(report.document())
+        self._annotate(document)
+        self.quote(report.line)
+        for error in report.errors:
+            self.debug(json.dumps(error.as_json(debug=True), ensure_ascii=False))
         if artifacts is not None:
             with self._told_if_it_fails(name):
                 artifacts.write(REPORT_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
         with self._told_if_it_fails("GITHUB_OUTPUT"):
-            self.set_outputs(report.outputs)
+            self.set_outputs({output: document[output] for output in report.outputs.values()})
         with self._told_if_it_fails("GITHUB_STEP_SUMMARY"):
             self.add_summary(summary(document))
         return report
 
-    def set_outputs(self, outputs: Outputs) -> None:
+    def set_outputs(self, values: Mapping[str, Any]) -> None:
         """Write `GITHUB_OUTPUT`. A value that is too long is cut with a note; JSON is left empty instead."""
         left, entries = OUTPUTS_BYTES, []
-        for name, value in outputs.values().items():
-            text = rendered(self._redactor.redact_json(value))
+        for name, value in values.items():
+            text = rendered(value)
             if _bytes(text) > min(VALUE_BYTES, left):
                 text = shortened(text) if isinstance(value, str) and left > VALUE_BYTES else ""
                 self.say(f"Output `{name}` is too long and was {'cut' if text else 'left empty'}.")

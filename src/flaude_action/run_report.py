@@ -1,22 +1,26 @@
 """What a finished step has to tell, as plain values: the outputs, and the rest of the report.
 
-Filling it in is the story's (`action`); how it looks in the log, the summary and the files is `report`'s and
-`summary`'s.
+`document()` is the one source of `report.json`, the outputs, the annotations and the summary; its schema is
+docs/report.schema.json. Filling it in is the story's (`action`); how it looks is `report`'s, `annotations`'
+and `summary`'s.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_action import __version__
 
 if TYPE_CHECKING:
+    from flaude_action.annotations import Finding
     from flaude_action.errors import FlaudeError
 
 SCHEMA = 1
 """Version of `report.json`."""
+CHANGES = 500
+"""As many files are told one by one; `changed_files` has the paths of all."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Outputs:
     session_id: str = ""
     num_turns: int | None = None
     cost_usd: float | None = None
+    machine_cost_usd: float | None = None
     structured_output: Any = None
     changed_files: tuple[str, ...] = ()
     patch_file: str = ""
@@ -72,7 +77,9 @@ class RunReport:
     """One step, told. `errors` has the one that decides first; warnings are `(catalog type, details)`.
 
     `line` is the one untrusted line that explains the failure best (Claude Code's stderr, git's message);
-    `log_tail` the last lines of the log, already safe; `evidence` what the verdict rests on, as JSON values.
+    `log_tail` the last lines of the log and `excerpt` those of the work that failed, already safe; `findings`
+    the places in the repository that it named; `changes` what became of each file; `evidence` what the
+    verdict rests on and `machine` its size, seconds and prices, as JSON values.
     """
 
     outputs: Outputs = field(default_factory=Outputs)
@@ -81,11 +88,20 @@ class RunReport:
     notices: tuple[str, ...] = ()
     line: str = ""
     log_tail: tuple[str, ...] = ()
+    excerpt: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    changes: tuple[dict[str, Any], ...] = ()
     evidence: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
 
-    def complete(self, *, report_file: str) -> RunReport:
-        """The same report with the outputs filled in that follow from the first error and the log's tail."""
+    def complete(self, *, report_file: str = "", app: str = "") -> RunReport:
+        """The same report with the outputs filled in that follow from the first error and the log's tail.
+
+        `app` is the Fly app's name, for the hints that need it.
+        """
         known: dict[str, Any] = {"log_tail": "\n".join(self.log_tail), "report_file": report_file}
+        for error in self.errors:
+            error.hint = for_app(error.hint, app)
         if self.errors:
             error = self.errors[0]
             known |= {
@@ -108,5 +124,14 @@ class RunReport:
             "warnings": [{"type": kind, "details": details} for kind, details in self.warnings],
             "notices": list(self.notices),
             "line": self.line,
+            "excerpt": list(self.excerpt),
+            "findings": [asdict(finding) for finding in self.findings],
+            "changes": list(self.changes[:CHANGES]),
             "evidence": self.evidence,
+            "machine": self.machine,
         }
+
+
+def for_app(hint: str, app: str) -> str:
+    """A catalog's hint with the app's name in its commands."""
+    return hint.replace("<app>", app) if app else hint

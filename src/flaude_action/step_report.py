@@ -8,38 +8,106 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flaude_action.annotations import read_findings
 from flaude_action.catalog import CATALOG
 from flaude_action.guest_work import FILES
+from flaude_action.outcome import number, whole
+from flaude_action.prices import PRICES_DATE, PRICES_URL, machine_cost_usd
 from flaude_action.run_report import Outputs, RunReport
+from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flaude_action.artifacts import Artifacts
+    from flaude_action.inputs import Inputs
     from flaude_action.outcome import Outcome
     from flaude_action.report import Report
 
 LOG_FILE = "machine.log"
 TAIL_LINES = 20
+EXCERPT_LINES = 15
+
+_LIMITS = {
+    "run_timeout": "timeout", "agent_silent_timeout": "idle_timeout", "max_turns_reached": "max_turns",
+    "budget_exhausted": "max_budget_usd", "agent_oom": "memory_mb", "machine_oom": "memory_mb",
+    "tool_oom": "memory_mb", "model_not_found": "model",
+}  # fmt: skip
+"""Which input a failure's hint speaks of: its value is told with it."""
 
 
-def report_outcome(outcome: Outcome, report: Report, artifacts: Artifacts, image_source: str) -> RunReport:
-    """Everything the step has to tell about a run that had a machine."""
+def report_outcome(
+    outcome: Outcome, report: Report, artifacts: Artifacts, inputs: Inputs, *, image_source: str, placed: bool
+) -> RunReport:
+    """Everything the step has to tell about a run that had a machine.
+
+    `placed` says that the work's repository is the workflow's, so that its paths mean something to GitHub.
+    """
     tail = report.tail(TAIL_LINES)
     failure = outcome.failure(list(tail))
     verdict = outcome.verdict
+    if failure is not None:
+        failure.details = f"{failure.details} {_limit(failure.type, inputs)}".strip()
     return RunReport(
-        outputs=_outputs(outcome, report, artifacts, image_source),
+        outputs=_outputs(outcome, report, artifacts, inputs, image_source),
         errors=(failure,) if failure is not None else (),
-        warnings=tuple(_warnings(outcome)),
+        warnings=tuple(_warnings(outcome, inputs)),
         notices=(*verdict.notices, *outcome.problems),
         line=verdict.line,
         log_tail=tail,
+        excerpt=report.excerpt(failure.phase, EXCERPT_LINES) if failure is not None else (),
+        findings=read_findings(outcome.result) if failure is not None and placed else (),
+        changes=tuple(outcome.changes()),
         evidence=_evidence(outcome),
+        machine=_machine(outcome, inputs),
     )
 
 
-def _outputs(outcome: Outcome, report: Report, artifacts: Artifacts, image_source: str) -> Outputs:
+def _limit(type_: str, inputs: Inputs) -> str:
+    """The value of the input that the failure's hint speaks of."""
+    name = _LIMITS.get(type_, "")
+    value = getattr(inputs, name, None)
+    if value is None:
+        return ""
+    text = duration(value) if name.endswith("timeout") else str(value)
+    return f"`{name}` was {quoted(text) if name == 'model' else text}."
+
+
+def duration(seconds: float) -> str:
+    """`90s`, `45m`, `2h`: as inputs write it, in the largest unit that is exact."""
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _machine(outcome: Outcome, inputs: Inputs) -> dict[str, Any]:
+    """The machine's size, how long it ran, and by which prices that costs what."""
+    return {
+        "cpu_kind": inputs.cpu_kind,
+        "cpus": inputs.cpus,
+        "memory_mb": inputs.memory_mb,
+        "seconds": outcome.machine_seconds,
+        "prices_date": PRICES_DATE,
+        "prices_url": PRICES_URL,
+    }
+
+
+def _cost(outcome: Outcome, inputs: Inputs) -> float | None:
+    if outcome.machine_seconds is None:
+        return None
+    return machine_cost_usd(
+        outcome.machine_seconds,
+        cpu_kind=inputs.cpu_kind,
+        cpus=inputs.cpus,
+        memory_mb=inputs.memory_mb,
+        region=outcome.region,
+    )
+
+
+def _outputs(
+    outcome: Outcome, report: Report, artifacts: Artifacts, inputs: Inputs, image_source: str
+) -> Outputs:
     agent, verdict = outcome.agent, outcome.verdict
     patch, transcript = outcome.files.get("patch"), outcome.files.get("transcript")
     changed = outcome.changed_files()
@@ -56,15 +124,15 @@ def _outputs(outcome: Outcome, report: Report, artifacts: Artifacts, image_sourc
         image_source=image_source,
         result=str(agent.get("result") or ""),
         session_id=str(agent.get("session_id") or ""),
-        num_turns=agent.get("num_turns"),
-        cost_usd=agent.get("cost_usd"),
+        num_turns=whole(agent.get("num_turns")),
+        cost_usd=number(agent.get("cost_usd")),
+        machine_cost_usd=_cost(outcome, inputs),
         structured_output=agent.get("structured_output"),
         changed_files=tuple(changed),
         patch_file=artifacts.take(FILES["patch"], patch) if patch is not None and changed else "",
         log_file=artifacts.path(LOG_FILE),
         log_complete=outcome.evidence.log_complete,
         execution_file=_redacted(transcript, FILES["transcript"], report, artifacts) if transcript else "",
-        report_file=artifacts.path("report.json"),
         phase_seconds=outcome.phase_seconds,
         cleanup=outcome.cleanup,
     )
@@ -77,8 +145,12 @@ def _redacted(source: Path, name: str, report: Report, artifacts: Artifacts) -> 
     return artifacts.path(name)
 
 
-def _warnings(outcome: Outcome) -> list[tuple[str, str]]:
-    warnings = [(kind, details) for kind, details in outcome.verdict.warnings if kind in CATALOG]
+def _warnings(outcome: Outcome, inputs: Inputs) -> list[tuple[str, str]]:
+    warnings = [
+        (kind, f"{details} {_limit(kind, inputs)}".strip())
+        for kind, details in outcome.verdict.warnings
+        if kind in CATALOG
+    ]
     if outcome.log_refused:
         warnings.append(("log_stream_lost", f"The logs host said {outcome.log_refused}."))
     elif not outcome.evidence.log_complete:
@@ -103,4 +175,5 @@ def _evidence(outcome: Outcome) -> dict[str, Any]:
         "platform_log": evidence.platform_code,
         "own_stop": None if evidence.own_stop is None else evidence.own_stop.type,
         "trouble": evidence.trouble,
+        "log_complete": evidence.log_complete,
     }

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support import runner
 
+from flaude_action.annotations import MESSAGE_CHARS, Finding
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import ConfigError, FlaudeError
-from flaude_action.report import ANNOTATIONS, MESSAGE_CHARS, TAIL_LINES, Report
+from flaude_action.log_excerpt import TAIL_LINES
+from flaude_action.redaction import bared
+from flaude_action.report import ANNOTATIONS, Report
 from flaude_action.run_report import Outputs, RunReport
 from flaude_action.untrusted import LINE_CHARS
 
@@ -86,14 +90,14 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
         report.publish(
             RunReport(
                 outputs, errors=(error,), warnings=(("tool_oom", SECRET),), notices=(SECRET,), line=SECRET,
-                log_tail=report.tail(10), evidence={SECRET: SECRET},
+                log_tail=report.tail(10), excerpt=(SECRET,), machine={"seconds": None, SECRET: SECRET},
+                findings=(Finding(SECRET, 1, None, SECRET),), changes=({"path": SECRET, "status": ""},),
             ),
             artifacts,
         )  # fmt: skip
     text = step.everything().replace("\\", "")
-    assert SECRET not in text.replace(f"{SECRET[:9]}\n| {SECRET[9:]}", "")
+    assert SECRET not in bared(text)
     assert text.count("***") > 20
-    assert SECRET[9:] not in step.outputs()["log_tail"]
 
 
 def test_own_words(step: Step) -> None:
@@ -129,11 +133,12 @@ def test_the_tail_is_bounded(step: Step) -> None:
     assert max(map(len, tail)) < 1100
 
 
-def test_a_secret_wrapped_over_lines_is_not_in_the_tail(step: Step) -> None:
-    """A secret that lies over a line's end is taken out of the tail, which goes to places without masks."""
+def test_a_secret_wrapped_over_lines_is_nowhere(step: Step) -> None:
+    """A secret that lies over a line's end is taken out: GitHub's masks would not find it."""
     step.report.mask([SECRET])
     step.report.machine_lines([f"x{SECRET[:9]}", f"{SECRET[9:]}y"])
     assert step.report.tail(2) == ("| x***", "| ***y")
+    assert "| ***y" in step.log.shown
 
 
 def test_annotations(step: Step) -> None:
@@ -169,9 +174,20 @@ def test_debug_needs_step_debug(tmp_path: Path) -> None:
     """What may confuse is told to those who asked for it."""
     quiet, loud = Step(tmp_path), Step(tmp_path, RUNNER_DEBUG="1")
     for step in (quiet, loud):
-        step.report.error(FlaudeError("agent_error", dev="the server's words"))
+        step.report.publish(failed(dev="the server's words"))
     assert quiet.log.shown == []
-    assert "the server's words" in loud.log.shown[0]
+    told = json.loads(loud.log.shown[0].removeprefix("| "))
+    assert told["dev"] == "the server's words"
+    assert told.keys() - {"dev"} == {
+        "type",
+        "message",
+        "details",
+        "hint",
+        "phase",
+        "retryable",
+        "meta",
+        "ref",
+    }
 
 
 def test_problems(step: Step) -> None:
@@ -180,10 +196,14 @@ def test_problems(step: Step) -> None:
         ConfigError("config_invalid", "Input `a`: x.", hint="Write b."),
         ConfigError("prompt_missing"),
     ]
-    step.report.problems(ConfigError.of(problems))
+    step.report.publish(RunReport(errors=tuple(ConfigError.of(problems).problems)))
     first, second = step.log.commands
     assert first.properties["title"] == "An input is not valid"
-    assert first.data == f"Input `a`: x.\nWrite b.\n(config_invalid, {problems[0].ref})"
+    what, hint, more, reference = first.data.split("\n")
+    assert what == "Input `a`: x."
+    assert hint == "What to do (your turn, then run the job again): Write b."
+    assert more.endswith("/docs/failures.md#config_invalid")
+    assert reference == f"Reference: {problems[0].ref}"
     assert second.properties["title"] == "There is no prompt"
 
 
@@ -195,7 +215,10 @@ def test_publish_failure(step: Step, tmp_path: Path) -> None:
     outputs = step.outputs()
     assert outputs["conclusion"] == "failure"
     assert outputs["error_type"] == "agent_error"
-    assert outputs["error_message"] == "Claude Code ended with an error that has no name of its own here. After 3 tries."
+    assert (
+        outputs["error_message"]
+        == "Claude Code ended with an error that has no name of its own here. After 3 tries."
+    )
     assert (outputs["error_phase"], outputs["retryable"], outputs["error_ref"]) == ("agent", "no", reference)
     assert outputs["report_file"] == ".flaude/a/report.json"
     document = json.loads((tmp_path / outputs["report_file"]).read_text())
@@ -206,11 +229,34 @@ def test_publish_failure(step: Step, tmp_path: Path) -> None:
     assert reference in step.log.commands[0].data
 
 
+def test_lead_and_places(step: Step) -> None:
+    """The failure comes first, then the places it named, never more than ten errors in all."""
+    findings = tuple(Finding("src/a.c", number, None, f"error {number}") for number in range(1, 14))
+    step.report.publish(
+        replace(failed("setup_command_failed"), findings=findings, excerpt=("make: *** [all]",))
+    )
+    lead, *places = step.log.commands
+    assert lead.data.endswith("\nLast lines of the log:\nmake: *** [all]")
+    assert "file" not in lead.properties
+    assert [place.properties["line"] for place in places] == [str(number) for number in range(1, 10)]
+    assert places[0].properties["file"] == "src/a.c"
+    assert step.log.shown == [f"error: The setup command failed: error {number}" for number in range(10, 14)]
+
+
+def test_hints_name_the_app(step: Step) -> None:
+    """What is to be typed has the app's name in it."""
+    step.report.app = "my-app"
+    step.report.publish(replace(failed("machine_auth_failed"), warnings=(("cleanup_failed", ""),)))
+    assert "-a my-app --expiry" in step.outputs()["error_hint"]
+    for command in step.log.commands:
+        assert "-a my-app" in command.data
+        assert "<app>" not in command.data
+
+
 def test_outputs_are_always_all_set(step: Step) -> None:
     """Every output is written, what does not apply as empty text, values that are no text as JSON."""
-    step.report.set_outputs(
-        Outputs(exit_code=0, oom_killed=True, structured_output={"é": [1, None]}, phase_seconds={"boot": 1.5})
-    )
+    given = Outputs(exit_code=0, oom_killed=True, structured_output={"é": [1, None]})
+    step.report.set_outputs(replace(given, phase_seconds={"boot": 1.5}).values())
     found = step.outputs()
     assert list(found) == list(Outputs().values())
     assert (found["exit_code"], found["oom_killed"], found["signal"]) == ("0", "true", "")

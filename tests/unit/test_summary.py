@@ -7,15 +7,28 @@ from dataclasses import replace
 
 import pytest
 
+from flaude_action.annotations import Finding
+from flaude_action.catalog import CATALOG
 from flaude_action.errors import FlaudeError
+from flaude_action.markdown import code, fenced, inline, prose
 from flaude_action.run_report import Outputs, RunReport
-from flaude_action.summary import RESULT_CHARS, fenced, inline, summary
+from flaude_action.summary import FILES_SHOWN, RESULT_CHARS, summary
 
 HOSTILE = "x``` ````` \n# head\n<img src=x>\n@octocat [a](http://b) | c ![d](e) </details> ~~~ \x1b[31m"
 
 
+EVIDENCE = {
+    "image": "ours", "guest_result": True, "api_event": None, "api_status": "", "log_marker": 0,
+    "platform_log": None, "own_stop": None, "trouble": "", "log_complete": True,
+}  # fmt: skip
+MACHINE = {
+    "cpu_kind": "shared", "cpus": 2, "memory_mb": 4096, "seconds": 71.2, "prices_date": "2026-11-21",
+    "prices_url": "https://fly.io/docs/about/pricing/",
+}  # fmt: skip
+
+
 def shown(report: RunReport) -> str:
-    return summary(report.complete(report_file="").document())
+    return summary(report.complete().document())
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "```", "`", "````text", "", "a\r\n```\rb", "\u2028```"])
@@ -48,51 +61,118 @@ def test_inline(text: str, markdown: str) -> None:
     assert inline(text) == markdown
 
 
+@pytest.mark.parametrize("text", ["a.py", "a`b", "``", "`a", "a|b", "", "*x* <b> @o ![](u)", "a\nb"])
+def test_code(text: str) -> None:
+    """Nothing ends a code span but its own fence, also in a table."""
+    for span, bar in ((code(text), "|"), (code(text, cell=True), "\\|")):
+        found = re.fullmatch(r"(`+)( ?)(.*?)\2\1", span)
+        assert found
+        assert found[1] not in re.findall("`+", found[3])
+        assert found[3].strip() == " ".join(text.split()).replace("|", bar)
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        ("Raise `memory_mb:` *now*.", "Raise `memory_mb:` \\*now\\*."),
+        ("https://status.flyio.net; https://evil.example", "https://status.flyio.net; https\\://evil.example"),
+        ("`@octocat` @octocat", "`@octocat` @\u200boctocat"),
+        ("a ` b", "a \\` b"),
+        ("``x` `y", "\\`\\`x\\` \\`y"),
+    ],
+)  # fmt: skip
+def test_prose(text: str, markdown: str) -> None:
+    """Words between back-ticks are code, links of our own hints are links, and everything else is text."""
+    assert prose(text) == markdown
+
+
 def test_success() -> None:
-    """A good run is told with its facts and its answer; nothing that is empty is mentioned."""
+    """A good run is told with its costs, its changes and its answer; nothing that is empty is mentioned."""
     facts = Outputs(conclusion="success", exit_code=0, exit_code_source="guest_result", num_turns=3)
     facts = replace(facts, machine_id="148e", region="fra", cleanup="destroyed", cost_usd=0.0421)
-    facts = replace(facts, changed_files=("a", "b"), phase_seconds={"boot": 2.04, "agent": 61.0})
-    text = shown(RunReport(replace(facts, result="Done.")))
-    assert text.startswith("### Claude Code on Fly.io: success\n")
-    for row in (
-        "| Exit code | 0 \\(guest\\_result\\) |",
-        "| Turns | 3 |", "| Cost of the model | \\$0.0421 |",
-        "| Machine | 148e fra destroyed |", "| Time | boot 2.0 s, agent 61.0 s |", "| Changed files | 2 |",
-    ):  # fmt: skip
-        assert row in text
-    assert "```text\nDone.\n```" in text
-    assert "Image" not in text
-    assert "Warnings" not in text
+    facts = replace(
+        facts, machine_cost_usd=0.0007, result="Done.", phase_seconds={"boot": 2.04, "agent": 61.0}
+    )
+    facts = replace(facts, changed_files=("a.py", "old|name.py"))
+    changes = ({"path": "a.py", "status": "modified"}, {"path": "old|name.py", "status": "deleted"})
+    text = shown(RunReport(facts, changes=changes, evidence=EVIDENCE, machine=MACHINE))
+    assert text.startswith("### ✅ Claude Code on Fly.io: success. The work is done\n")
+    for line in (
+        "| Exit code | 0 |",
+        "| Model | \\$0.0421, 3 turns |",
+        "| Machine | \\$0.0007 for 71 s of 2 shared CPUs, 4096 MB (",
+        "| Machine id | `148e` `fra` `destroyed` |",
+        "**Changed: 2 files**\n\n- M `a.py`\n- D `old|name.py`",
+        "<details><summary>Time: 63 seconds</summary>",
+        "| Start it | 2.0 |",
+        "| **Together** | **63.0** |",
+        "The machine's own result document decided: it is whole and its digest is right.",
+        "| Last word in the log | exit code 0 |",
+        "```text\nDone.\n```",
+    ):
+        assert line in text
+    for absent in ("Image", "Warnings", "CAUTION", "last lines"):
+        assert absent not in text
 
 
 def test_failure() -> None:
-    """A failure heads the page: what to do, its type, its reference, and the line that explains it."""
+    """A failure heads the page: what it means, what to do, whose turn it is, and the lines that show it."""
     error = FlaudeError("clone_failed", details="It took 3 tries.")
-    text = shown(RunReport(errors=(error,), line="fatal: `x`", warnings=(("tool_oom", "2 kills."),)))
-    assert text.startswith("### Claude Code on Fly.io: failure. The repository could not be fetched\n")
-    assert "Fetching the repository failed. It took 3 tries." in text
-    assert f"(`clone_failed`, `{error.ref}`)" in text
+    told = RunReport(
+        errors=(error,), line="fatal: `x`", warnings=(("tool_oom", "2 kills."),), excerpt=("a", "b"),
+        findings=(Finding("src/a.c", 3, 1, "expected *;*"),),
+    )  # fmt: skip
+    text = shown(told)
+    assert text.startswith("### ❌ Claude Code on Fly.io: failure. The repository could not be fetched\n")
+    kind = CATALOG["clone_failed"]
+    assert "> [!CAUTION]\n> Fetching the repository failed. It took 3 tries.\n>\n> **What it usually" in text
+    assert "> **What to do** (run the job again as it is): " in text
+    assert f"> [`clone_failed`]({kind.url}), reference `{error.ref}`" in text
     assert "```text\nfatal: `x`\n```" in text
-    assert "- The kernel killed a process" in text
-    assert "2 kills. (`tool_oom`)" in text
+    assert "```text\na\nb\n```" in text
+    assert "- `src/a.c:3` expected \\*;\\*" in text
+    assert "2 kills. Raise `memory_mb:` if" in text
+
+
+def test_our_own_stop_is_named() -> None:
+    """When we ended the run ourselves, that is what the page says decided."""
+    facts = Outputs(exit_code_source="none")
+    error = FlaudeError("run_timeout")
+    text = shown(RunReport(facts, errors=(error,), evidence=EVIDENCE | {"own_stop": "run_timeout"}))
+    assert "This step's own decision to stop decided" in text
+    assert "Nothing told" not in text
 
 
 def test_hostile_text_everywhere() -> None:
     """Wherever a stranger's text ends up, the page's own structure is what it was."""
-    tame = shown(RunReport(Outputs(result="x", image="x"), line="x", log_tail=("x",), notices=("x",)))
-    outputs = Outputs(result=HOSTILE, image=HOSTILE)
-    wild = shown(RunReport(outputs, line=HOSTILE, log_tail=(HOSTILE,), notices=(HOSTILE,)))
-    outside = re.sub(r"(?ms)^(`{3,})text\n.*?^\1$", "FENCE", wild)
-    assert outside.count("FENCE") == 3
-    for mark in ("<details>", "</details>", "\n#", "\n|"):
-        assert outside.count(mark) == tame.count(mark)
-    assert not re.search(r"(?<!\\)<(?!details|/details|summary|/summary)", outside)
-    assert "@octocat" not in outside
+
+    def page(text: str) -> str:
+        facts = Outputs(result=text, image=text, region=text, changed_files=(text,))
+        told = RunReport(
+            facts, line=text, log_tail=(text,), notices=(text,), excerpt=(text,), machine=MACHINE,
+            errors=(FlaudeError("agent_error", text, details=text, hint=text),),
+            findings=(Finding(text, 1, None, text),), changes=({"path": text, "status": text},),
+            evidence=EVIDENCE | {"api_status": text}, warnings=(("tool_oom", text),),
+        )  # fmt: skip
+        return shown(told)
+
+    def structure(page: str) -> str:
+        outside = re.sub(r"(?ms)^(`{3,})text\n.*?^\1$", "FENCE", page)
+        return re.sub(r"(?<![\\`])(`+)(?!`).*?(?<!`)\1(?!`)", "CODE", outside)
+
+    tame, wild = structure(page("x")), structure(page(HOSTILE))
+    for mark in ("FENCE", "CODE", "<details>", "</details>", "\n#", "\n|", "\n>", "\n- "):
+        assert wild.count(mark) == tame.count(mark), mark
+    assert not re.search(r"(?<!\\)<(?!details|/details|summary|/summary)", wild)
+    assert "@octocat" not in wild
 
 
-def test_a_long_answer_is_cut() -> None:
-    """The answer is shown up to a length and says that it goes on."""
-    text = shown(RunReport(Outputs(result="x" * (RESULT_CHARS + 1))))
+def test_lists_are_bounded() -> None:
+    """The answer and the list of files are shown up to a length and say that they go on."""
+    paths = tuple(f"file{number}" for number in range(FILES_SHOWN + 5))
+    changes = tuple({"path": path, "status": "added"} for path in paths)
+    text = shown(RunReport(Outputs(result="x" * (RESULT_CHARS + 1), changed_files=paths), changes=changes))
     assert f"[cut: {RESULT_CHARS + 1} characters in all]" in text
     assert "x" * (RESULT_CHARS + 1) not in text
+    assert text.count("- A `file") == FILES_SHOWN
+    assert "- and 5 more" in text

@@ -1,0 +1,71 @@
+"""The lines of a run's log that are worth showing again: its end, and what each phase of the guest said last.
+
+Fed with lines that are already safe to show. Guest and platform speak in the same log as the work; when a
+command has failed, only its own lines help. Keeps a fixed number of lines however long the log is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+from flaude_action.log_witness import INIT_LINE
+from flaude_guest.protocol import PHASES, parse_event_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TAIL_LINES = 200
+PHASE_LINES = 60
+_EVENT = "[flaude:event:"
+_NOT_THE_WORK = re.compile(r"^\s*$|^\[flaude|^\[(?:runner|proxy|health|lb|flyd)\] ")
+# Where the guest was when a failure of this phase of the catalog happened.
+_GUEST_PHASE = {
+    "boot": "checks", "clone": "fetch", "setup": "setup", "agent": "agent", "model_api": "agent",
+    "context": "agent", "limit": "agent", "collect": "collect",
+}  # fmt: skip
+
+
+class LogExcerpt:
+    """Feed it the log's lines in order."""
+
+    def __init__(self) -> None:
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._said: dict[str, deque[str]] = {}
+        self._phase = ""
+
+    def see(self, lines: Sequence[str]) -> None:
+        start = 0
+        for index, line in enumerate(lines):
+            if line.startswith(_EVENT):
+                self._keep(lines[start:index])
+                self._enter(line)
+                start = index + 1
+        self._keep(lines[start:])
+        self._tail.extend(line for line in lines[-TAIL_LINES:] if not line.startswith(_EVENT))
+
+    def tail(self, count: int) -> tuple[str, ...]:
+        """The log's last lines, whoever said them."""
+        return tuple(self._tail)[-count:] if count else ()
+
+    def of_failure(self, phase: str, count: int) -> tuple[str, ...]:
+        """The last lines of the work that failed in a phase of the catalog; else of the last work."""
+        said = self._said.get(_GUEST_PHASE.get(phase, ""))
+        if not said:
+            said = next((lines for lines in reversed(self._said.values()) if lines), None)
+        return tuple(said)[-count:] if said else self.tail(count)
+
+    def _enter(self, event_line: str) -> None:
+        event = parse_event_line(event_line) or {}
+        if event.get("type") == "phase" and event.get("phase") in PHASES:
+            self._phase = str(event["phase"])
+
+    def _keep(self, lines: Sequence[str]) -> None:
+        last = lines[-PHASE_LINES:]
+        work = [line for line in last if not _NOT_THE_WORK.match(line) and not INIT_LINE.match(line)]
+        if work:
+            # Last in, last in order: the newest work is found first.
+            said = self._said.pop(self._phase, None) or deque(maxlen=PHASE_LINES)
+            said.extend(work)
+            self._said[self._phase] = said
