@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TOOLS_READY := $(TOOLS)/.ready
 SOAK_RUNS ?= 40
 
-.PHONY: help demo test lint types format docs bench soak lock tools clean
+.PHONY: help demo test lint types format docs bench soak lock tools owner clean
 .DEFAULT_GOAL := help
 
 help: ## Say what the targets are
@@ -50,6 +50,11 @@ lock: $(TOOLS_READY) ## Resolve the dependencies again (LOCK_ARGS=--upgrade for 
 	$(COMPILE) --group tools -o requirements/tools.lock
 
 tools: $(TOOLS_READY) ## Install act, uv and zizmor
+
+owner: ## Put the name of who publishes, NAME=…, in place of OWNER
+	@test -n "$(NAME)" || { echo 'say who: make owner NAME=…' >&2; exit 2; }
+	@git grep -lE '\bOWNER\b' -- . ':!Makefile' ':!tests' | xargs sed -i -E \
+	  -e 's#\bOWNER/flaude-#$(NAME)/flaude-#g' -e 's#^(author: |OWNER = ")OWNER\b#\1$(NAME)#'
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

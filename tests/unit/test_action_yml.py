@@ -71,7 +71,7 @@ def test_main_and_post_are_programs_of_the_image() -> None:
     for stage in ("entrypoint", "post-entrypoint"):
         folder, _, program = runs[stage].rpartition("/")
         assert f"docker/{program}" in dockerfile
-        assert f" {folder}/" in dockerfile
+        assert f"{folder}/" in dockerfile
     assert "args" not in runs, "they would reach both stages"
 
 

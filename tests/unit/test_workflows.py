@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +104,29 @@ def test_both_stages_start_a_program_of_the_image() -> None:
     for name in ("flaude-main", "flaude-post"):
         assert (ROOT / "docker" / name).stat().st_mode & 0o111
         assert f"docker/{name}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_release_writes_digests(tmp_path: Path) -> None:
+    """What a release writes into the tree is what the action and the runner read: digests only."""
+    script = tmp_path / ".github" / "write-digests"
+    for name in (".github/write-digests", "action.yml", "src/flaude_action/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    machine, action = (f"ghcr.io/o/flaude-{name}@sha256:{'1a' * 32}" for name in ("machine", "action"))
+    tagged = subprocess.run([script, "ghcr.io/o/flaude-machine:1.0.0"], capture_output=True, text=True)
+    assert tagged.returncode == 1
+    assert "not named by digest" in tagged.stderr
+    subprocess.run([script, machine, action], check=True)
+    assert parsed(tmp_path / "action.yml")["runs"]["image"] == f"docker://{action}"
+    namespace: dict[str, Any] = {}
+    exec((tmp_path / "src" / "flaude_action" / "__init__.py").read_text(), namespace)
+    assert namespace["DEFAULT_IMAGE"] == machine
+
+
+def test_release_publishes_in_order() -> None:
+    """The action's image holds the machine image's digest, and the tagged commit holds both."""
+    release = parsed(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
+    assert release["pin"]["needs"] == "check"
+    assert release["machine"]["needs"] == "pin"
+    assert release["action"]["needs"] == ["pin", "machine"]
+    assert release["tag"]["needs"] == ["machine", "action"]
