@@ -10,7 +10,6 @@ import io
 import os
 import shutil
 import subprocess
-import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,13 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 import docker
 from flaude_action import machine_dockerfile
-from flaude_action.machine_dockerfile import DOCKERFILE, GUEST, GUEST_IN_CONTEXT
+from flaude_action.build_context import DOCKERFILE_NAME, write_tar
+from flaude_action.image_recipe import guest_build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from flaude_action.image_recipe import Build
 
 IMAGE_NAME = "flaude-machine"
 ENGINE_ANSWERS_S = 5
@@ -55,39 +56,19 @@ def ensure_image(base: str, say: Callable[[str], None]) -> str:
     """
     client = _client(BUILD_SILENCE_S)
     try:
-        context = guest_context()
-        identity = f"{client.images.get(base).id} ".encode() + context
-        image = f"{IMAGE_NAME}:{hashlib.sha256(identity).hexdigest()[:12]}"
+        guest = guest_build()
+        identity = f"{client.images.get(base).id} {guest.digest} {guest.dockerfile}"
+        image = f"{IMAGE_NAME}:{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         try:
             client.images.get(image)
         except ImageNotFound:
             say(f"Building the machine image {image} …")
-            _build(client.api, context, image, base)
+            _build(client.api, guest, image, base)
         else:
             say(f"The machine image {image} was built from these very files before.")
         return image
     finally:
         client.close()
-
-
-def guest_context() -> bytes:
-    """The guest's files as a build context: the same bytes for the same content."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path in sorted(GUEST.rglob("*")):
-            if not path.is_file() or "__pycache__" in path.parts:
-                continue
-            entry = tar.gettarinfo(path, _in_context(path))
-            entry.mtime = entry.uid = entry.gid = 0
-            entry.uname = entry.gname = ""
-            with path.open("rb") as content:
-                tar.addfile(entry, content)
-    return archive.getvalue()
-
-
-def _in_context(path: Path) -> str:
-    """Where the Dockerfile looks for a file of the guest."""
-    return f"{GUEST_IN_CONTEXT}{path.relative_to(GUEST)}"
 
 
 def _client(timeout_s: int) -> docker.DockerClient:
@@ -112,13 +93,17 @@ def _pull(client: docker.DockerClient, base: str) -> None:
         ) from None
 
 
-def _build(api: docker.APIClient, context: bytes, image: str, base: str) -> None:
+def _build(api: docker.APIClient, guest: Build, image: str, base: str) -> None:
+    """Unlike for a run the engine's cache is used: a rehearsal is repeated while the guest changes."""
     said: list[str] = []
+    context = io.BytesIO()
+    write_tar(guest.context, guest.dockerfile, guest.digest, context)
+    context.seek(0)
     try:
         for event in api.build(
-            fileobj=io.BytesIO(context),
+            fileobj=context,
             custom_context=True,
-            dockerfile=_in_context(DOCKERFILE),
+            dockerfile=DOCKERFILE_NAME,
             tag=image,
             buildargs=machine_dockerfile.arguments(base, npm_registry()),
             rm=True,
