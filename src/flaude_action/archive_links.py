@@ -35,7 +35,11 @@ async def by_archive(repo: RepoSpec, event: Event, github: GitHub) -> RepoSpec:
     found = event.known_repository(name) or await _look(github, name)
     if found is None or not found.private:
         return repo
-    ref, commit = await _commit(github, name, repo, found.default_branch)
+    try:
+        ref, commit = await _commit(github, name, repo, found.default_branch)
+    except FlaudeError as error:
+        error.details = f"The repository is {name}. {error.details}"
+        raise
     if repo.sha not in ("", commit.sha):
         raise FlaudeError("clone_failed", details="GitHub answered with another commit.")
     return replace(repo, branch=ref, sha=commit.sha, archive=Archive(commit.tree))

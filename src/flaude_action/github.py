@@ -186,7 +186,10 @@ def _refusal(answer: httpx.Response, refusals: _Refusals) -> FlaudeError:
     limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
     if answer.status_code == 429 or (answer.status_code == 403 and limited):
         return FlaudeError("clone_failed", details=f"{said}: its rate limit.", retryable="later", dev=dev)
-    if answer.status_code in (401, 403):
+    if answer.status_code == 401:
+        hint = "GitHub does not know `github_token`, or it has ended: leave the input at its default."
+        return FlaudeError("clone_auth_failed", details=f"{said}.", hint=hint, dev=dev)
+    if answer.status_code == 403:
         return FlaudeError("clone_auth_failed", details=f"{said}.", hint=refusals.forbidden, dev=dev)
     if answer.status_code == 404:
         return FlaudeError(refusals.missing_type, details=f"{said}.", hint=refusals.missing, dev=dev)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.guest import git
 from tests.support.step import CREDENTIAL, GITHUB_TOKEN, REPOSITORY, bash, script, stage
 
+from localfly.githost import PRIVATE_TOKEN_FILE
 from localfly.github_archive import Archives
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ async def test_a_token_that_may_not_read_it(tmp_path: Path) -> None:
     """Told before a machine is made, with what to permit."""
     async with stage(tmp_path) as here:
         here.make_private("ghs_another")
+        readable = tmp_path / "repositories" / "acme" / "other.git"
+        readable.mkdir()
+        (readable / PRIVATE_TOKEN_FILE).write_text(GITHUB_TOKEN)
         ended = await here.step()
         requests = await here.fly.requests("POST")
     assert ended.exit_code == 2

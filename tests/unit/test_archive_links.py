@@ -136,6 +136,7 @@ async def test_failures(tmp_path: Path, repo: RepoSpec, other: int, type_: str) 
     with pytest.raises(FlaudeError) as failed:
         await pinned(Host(other=other), event(tmp_path), repo)
     assert failed.value.type == type_
+    assert other == 500 or "owner/repo" in failed.value.details
 
 
 async def test_another_commit_is_not_taken(tmp_path: Path) -> None:
