@@ -40,6 +40,7 @@ async def make_image(
     """
     progress = BuildProgress(say)
     async with Engine(progress) as engine:
+        await _check_write(registry, recipe.name)
         image = await build_image(engine, recipe, known, build_timeout, progress)
         return await _push(engine, registry, image, recipe.name, known, push_timeout)
 
@@ -69,6 +70,14 @@ async def build_image(
             )
     except TimeoutError:
         raise build_too_slow(timeout, progress.tail) from None
+
+
+async def _check_write(registry: Registry, name: Reference) -> None:
+    """Before the work of a build: an engine whose push is refused would try again for a minute after it."""
+    try:
+        await registry.check_write(name)
+    except RegistryRefused as refused:
+        raise push_failed(refused.said, refused.status) from refused
 
 
 async def _pull(engine: Engine, image: Reference, known: Mapping[str, Credential]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -148,6 +149,13 @@ class Registry:
         """Ask for nothing, to learn whether the credentials are taken."""
         await self._ask("GET", image, "")
 
+    async def check_write(self, image: Reference) -> None:
+        """Begin an upload to the repository and give it up again, to learn whether we may."""
+        answer = await self._ask("POST", image, "blobs/uploads/")
+        with contextlib.suppress(RegistryRefused, httpx.HTTPError, httpx.InvalidURL):
+            begun = httpx.URL(image.base_url).join(answer.headers.get("location", ""))
+            await self._authorized(self._http.build_request("DELETE", begun), image)
+
     async def _manifest(self, image: Reference) -> tuple[str, dict[str, Any]]:
         answer = await self._ask("GET", image, f"manifests/{image.digest or image.tag}")
         document = _document(answer, image.digest)
@@ -187,7 +195,8 @@ class Registry:
 
     async def _authorized(self, request: httpx.Request, image: Reference) -> _Answer:
         """Send with what we have for this host, and once more with what the registry's challenge asks for."""
-        key = (image.host, image.path, request.method == "PUT")
+        write = request.method not in ("HEAD", "GET")
+        key = (image.host, image.path, write)
         credential = self._credentials.get(image.host)
         header = self._grants.get(key) or (_basic(credential) if credential else "")
         answer = await self._send(request, header)
@@ -197,7 +206,7 @@ class Registry:
         asked = {name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(rest)}
         if scheme.lower() != "bearer" or not asked.get("realm"):
             return answer  # Basic is what was sent already, when we have any
-        granted = await self._token(image, asked, credential, write=request.method == "PUT")
+        granted = await self._token(image, asked, credential, write=write)
         if not granted:
             return answer
         self._grants[key] = f"Bearer {granted}"

@@ -134,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", str(len(text.encode())))
         self.send_header("connection", "close")
+        self.send_header("content-type", "application/json" if text.startswith("{") else "text/plain")
         if challenge:
             self.send_header("www-authenticate", challenge)
         self.end_headers()
