@@ -10,10 +10,18 @@ from typing import Any
 import yaml
 
 from flaude_action import OWNER
-from flaude_action.catalog import CATALOG, TURN, Kind
+from flaude_action.catalog import CATALOG, Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 110
+
+
+TURN = {
+    "no": "nobody's: running it again will not help",
+    "runner": "nobody's: run the job again as it is",
+    "user": "yours: change something, then run the job again",
+    "later": "nobody's: wait, then run the job again",
+}
 
 
 def inputs_page(action: dict[str, Any]) -> str:
@@ -72,7 +80,7 @@ def failures_page() -> str:
 def _failure(kind: Kind) -> list[str]:
     facts = [
         f"- **What it usually means:** {kind.usual}" if kind.usual else "",
-        f"- **What to do** ({TURN[kind.retryable]}): {kind.hint}",
+        "- **{}:** {}".format(*kind.advice("", kind.retryable).split(": ", 1)),
         f"- `error_phase`: `{kind.phase}`, `retryable`: `{kind.retryable}`",
     ]
     return [f"## {kind.type}", "", f"{kind.title}. {kind.message}", "", *filter(None, facts), ""]

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flaude_action import __version__
-from flaude_action.errors import ConfigError, FlaudeError, InternalError, RunCancelled
+from flaude_action.errors import (
+    ConfigError,
+    FlaudeError,
+    FlyAPIError,
+    ImageBuildError,
+    InternalError,
+    RunCancelled,
+)
 from flaude_action.inputs import Inputs, given_inputs, given_secrets
 from flaude_action.report import Report
 from flaude_action.run_report import Outputs, RunReport
@@ -274,8 +281,14 @@ def _tell(
     told = told or RunReport()
     cancelled = isinstance(error, RunCancelled)
     outputs = replace(told.outputs, conclusion="cancelled" if cancelled else "failure")
-    errors = tuple(error.problems) if isinstance(error, ConfigError) else (error,)
-    report.publish(replace(told, outputs=outputs, errors=errors), artifacts)
+    told = replace(told, outputs=outputs, errors=(error,))
+    if isinstance(error, ConfigError):
+        told = replace(told, errors=tuple(error.problems))
+    elif isinstance(error, FlyAPIError):
+        told = replace(told, line=error.detail)
+    elif isinstance(error, ImageBuildError):
+        told = replace(told, excerpt=report.safe_lines(error.stderr))
+    report.publish(told, artifacts)
     if cancelled:
         return EXIT_CANCELLED
     return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flaude_action.catalog import CATALOG, TURN
+from flaude_action.catalog import CATALOG
 from flaude_action.untrusted import cut, one_line
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def error_message(error: Mapping[str, Any], line: str = "", lines: Sequence[str]
     kind = CATALOG[error["type"]]
     told = f"{error['message']} {error['details']}".strip()
     usual = f"Usually: {kind.usual}" if kind.usual else ""
-    hint = f"What to do ({TURN[error['retryable']]}): {error['hint']}"
+    hint = kind.advice(error["hint"], error["retryable"])
     more = f"More: {kind.url}\nReference: {error['ref']}"
     said = f"In its own words: {one_line(line, LINE_CHARS)}" if line.strip() else ""
     text = "\n".join(filter(None, (told, usual, hint, more, said)))

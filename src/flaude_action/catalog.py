@@ -19,13 +19,6 @@ Phase = Literal[
 Retryable = Literal["no", "runner", "user", "later"]
 """Whose turn it is: nobody's, ours (run again as it is), the user's (change something), or time's."""
 
-TURN: dict[Retryable, str] = {
-    "no": "running it again will not help",
-    "runner": "run the job again as it is",
-    "user": "your turn, then run the job again",
-    "later": "wait, then run the job again",
-}
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -39,6 +32,10 @@ class Kind:
     message: str
     hint: str
     usual: str = ""
+
+    def advice(self, hint: str, retryable: str) -> str:
+        """The hint, headed by whose turn it is."""
+        return f"{'Your turn' if retryable == 'user' else 'What to do'}: {hint or self.hint}"
 
     @property
     def url(self) -> str:
@@ -80,12 +77,12 @@ CATALOG: dict[str, Kind] = _table(
      "The token has expired, was revoked, or belongs to another app."),
     ("machine_create_rejected", "create", "user", "Fly will not make such a machine",
      "Fly rejected the machine's configuration.",
-     "Compare `cpu_kind`, `cpus`, `memory_mb`, `regions` and `image` with Fly's answer in the step's log.",
+     "Compare `cpu_kind`, `cpus`, `memory_mb`, `regions` and `image` with Fly's own words.",
      "A size Fly does not sell, a region it has closed, or an image it cannot read."),
     ("machine_quota_exceeded", "create", "later", "The Fly quota is used up",
      "The Fly organisation's quota for machines or memory is used up.",
-     "Wait for other machines to end, name other `regions:`, or ask Fly for a higher limit.",
-     "Too many machines run at once: see `fly machines list -a <app>`."),
+     "Wait for other machines to end (`fly machines list -a <app>`), or ask Fly for a higher limit.",
+     "Too many machines run at once."),
     ("machine_capacity", "create", "runner", "Fly has no room for the machine",
      "Fly has no room for this machine in the chosen regions.",
      "Run again, name more `regions:`, or ask for a smaller machine."),
@@ -143,7 +140,7 @@ CATALOG: dict[str, Kind] = _table(
      "Correct `ref:`, or push again and let the new event start the job.",
      "The branch was deleted or force-pushed after the event."),
     ("clone_failed", "clone", "runner", "The repository could not be fetched",
-     "Fetching the repository failed.", "Run again; if it repeats, read git's own words below.",
+     "Fetching the repository failed.", "Run again; if it repeats, read git's own words.",
      "The network or the git server was disturbed for a moment."),
     ("clone_archive_unusable", "clone", "user", "GitHub's archive cannot stand in for the commit",
      "The private repository came as GitHub's archive of the commit, and that is not the whole commit.",
@@ -222,7 +219,7 @@ CATALOG: dict[str, Kind] = _table(
      "A hook stopped Claude Code.",
      "Correct the hook in the repository's `.claude/settings.json` or in `settings:`."),
     ("agent_error", "agent", "no", "Claude Code failed",
-     "Claude Code ended with an error that has no name of its own here.",
+     "Claude Code ended with an error.",
      "Read its own words in the log and in the execution file. " + _REPORT),
     ("agent_interrupted", "agent", "runner", "Claude Code was interrupted",
      "Claude Code was interrupted, and not by this action.", "Run again."),
@@ -240,7 +237,8 @@ CATALOG: dict[str, Kind] = _table(
      "The run did not end within `timeout`. What was done until then is kept.",
      "Raise `timeout:` or split the task."),
     ("cancelled", "cancelled", "no", "The run was cancelled",
-     "The job was cancelled while the machine was at work.", "Nothing is left running. Start the job again when you want it.",
+     "The job was cancelled while the machine was at work.",
+     "Nothing is left running. Start the job again when you want it.",
      "Somebody pressed cancel, or a newer run of the same `concurrency:` group began."),
     ("machine_oom", "machine", "user", "The machine ran out of memory",
      "The machine's memory was full and its main process was killed.", "Raise `memory_mb:`."),
@@ -252,16 +250,17 @@ CATALOG: dict[str, Kind] = _table(
      "The machine's main process was killed by a signal.", "Run again; if it repeats, raise `memory_mb:`.",
      "Memory ran out without Fly saying so, or the host was taken away."),
     ("machine_failed", "machine", "runner", "The machine failed at Fly",
-     "Fly reports the machine's state as failed.", "Run again; if it repeats, name another region in `regions:`."),
+     "Fly reports the machine's state as failed.",
+     "Run again; if it repeats, name another region in `regions:`."),
     ("machine_exit_nonzero", "machine", "user", "The machine's program ended with an error",
      "The machine's main process ended with an error code.",
-     "Read its last lines below; they are the program's own words."),
+     "Read the log's last lines: they are the program's own words."),
     ("machine_lost", "machine", "runner", "The machine disappeared",
      "The machine is gone and nothing tells how it ended.", "Run again.",
      "Its host failed, or somebody destroyed it."),
     ("log_marker_missing", "machine", "user", "The exit marker is missing",
      "The machine's process ended with 0, but Fly tells of no exit and the log ends with no exit marker.",
-     "Let the image's program end with `echo '[flaude:exit:0]'`, or build it on this action's machine image."),
+     "Let the image's program end with `echo '[flaude:exit:0]'`, or use this action's machine image."),
     ("disk_full", "machine", "user", "The machine's disk is full",
      "Nothing more could be written on the machine.", "Fetch or build less, or clean up in `setup:`."),
     ("collect_failed", "collect", "runner", "The result could not be fetched",
@@ -278,7 +277,7 @@ CATALOG: dict[str, Kind] = _table(
      "The machine's log could not be read to its end. The verdict does not depend on it.",
      "Give the token the right to read logs: `fly tokens create deploy -a <app>`."),
     ("agent_linger", "agent", "user", "Claude Code did not exit by itself",
-     "Claude Code had given its result but its process lived on and was ended.",
+     "Claude Code had given its result, but its process lived on.",
      "Let nothing run in the background at the end of the task.",
      "A server or a watcher that a tool started."),
     ("agent_config_ignored", "agent", "user", "A setting was ignored",

@@ -26,6 +26,8 @@ _GUEST_PHASE = {
     "context": "agent", "limit": "agent", "collect": "collect",
 }  # fmt: skip
 
+_ANY_PHASE = ("boot", "machine", "timeout", "cancelled", "any", "logs")
+
 
 class LogExcerpt:
     """Feed it the log's lines in order."""
@@ -50,11 +52,16 @@ class LogExcerpt:
         return tuple(self._tail)[-count:] if count else ()
 
     def of_failure(self, phase: str, count: int) -> tuple[str, ...]:
-        """The last lines of the work that failed in a phase of the catalog; else of the last work."""
+        """The last lines of the work that failed in a phase of the catalog.
+
+        When the machine itself failed, those of the work it was at, or else of the platform.
+        """
         said = self._said.get(_GUEST_PHASE.get(phase, ""))
-        if not said:
-            said = next((lines for lines in reversed(self._said.values()) if lines), None)
-        return tuple(said)[-count:] if said else self.tail(count)
+        if not said and phase in _ANY_PHASE:
+            said = next(reversed(self._said.values()), None)
+            if not said:
+                return tuple(line for line in self._tail if not line.startswith("[flaude"))[-count:]
+        return tuple(said)[-count:] if said else ()
 
     def _enter(self, event_line: str) -> None:
         event = parse_event_line(event_line) or {}

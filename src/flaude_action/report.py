@@ -36,6 +36,8 @@ Level = Literal["error", "warning", "notice"]
 ANNOTATIONS = 10
 """The runner keeps this many of each level per step and drops the rest without a word."""
 TAIL_LINE_CHARS = 1000
+EXCERPT_LINES = 15
+"""As many lines of what failed are shown beside what we say of it."""
 OUTPUTS_BYTES = 400_000
 """All outputs of one step; the job may have 1 MB, counted in UTF-16, and has other steps as well."""
 SUMMARY_BYTES = 900_000
@@ -124,9 +126,14 @@ class Report:
         """The last lines of the machine's log, as they may be shown anywhere."""
         return tuple(MARGIN + line for line in self._excerpt.tail(count))
 
-    def excerpt(self, phase: str, count: int) -> tuple[str, ...]:
+    def excerpt(self, phase: str) -> tuple[str, ...]:
         """The last lines of the work that failed in a phase of the catalog, as they may be shown anywhere."""
-        return self._excerpt.of_failure(phase, count)
+        return self._excerpt.of_failure(phase, EXCERPT_LINES)
+
+    def safe_lines(self, text: str) -> tuple[str, ...]:
+        """The last lines of a tool's text, as they may be shown anywhere."""
+        lines = self.redact(visible(text)).replace("##[", "##\\[").splitlines()
+        return tuple(cut(line, TAIL_LINE_CHARS) for line in lines[-EXCERPT_LINES:])
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:

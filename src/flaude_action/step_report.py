@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 LOG_FILE = "machine.log"
 TAIL_LINES = 20
-EXCERPT_LINES = 15
 
 _LIMITS = {
     "run_timeout": "timeout", "agent_silent_timeout": "idle_timeout", "max_turns_reached": "max_turns",
@@ -55,7 +54,7 @@ def report_outcome(
         notices=(*verdict.notices, *outcome.problems),
         line=verdict.line,
         log_tail=tail,
-        excerpt=report.excerpt(failure.phase, EXCERPT_LINES) if failure is not None else (),
+        excerpt=report.excerpt(failure.phase) if failure is not None else (),
         findings=read_findings(outcome.result) if failure is not None and placed else (),
         changes=tuple(outcome.changes()),
         evidence=_evidence(outcome),
@@ -69,7 +68,7 @@ def _limit(type_: str, inputs: Inputs) -> str:
     value = getattr(inputs, name, None)
     if value is None:
         return ""
-    text = duration(value) if name.endswith("timeout") else str(value)
+    text = duration(value) if name.endswith("timeout") else f"{value:g}" if name != "model" else str(value)
     return f"`{name}` was {quoted(text) if name == 'model' else text}."
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flaude_action.catalog import CATALOG, TURN
+from flaude_action.catalog import CATALOG
 from flaude_action.markdown import code, fenced, inline, prose
 from flaude_action.untrusted import one_line
 
@@ -60,10 +60,11 @@ def _problem(error: Mapping[str, Any]) -> str:
     kind = CATALOG[error["type"]]
     what = prose(f"{error['message']} {error['details']}")
     usual = f"**What it usually means:** {prose(kind.usual)}" if kind.usual else ""
-    hint = f"**What to do** ({TURN[error['retryable']]}): {prose(error['hint'])}"
+    lead, _, advice = kind.advice(error["hint"], error["retryable"]).partition(": ")
+    hint = f"**{lead}:** {prose(advice)}"
     more = f"[`{kind.type}`]({kind.url}), reference `{error['ref']}`"
     level = "NOTE" if kind.type == "cancelled" else "CAUTION"
-    lines = [f"[!{level}]", what, "", *filter(None, [usual, usual and "", hint]), "", more]
+    lines = [f"[!{level}]", what, "", *([usual, ""] if usual else []), hint, "", more]
     return "\n".join(f"> {line}".rstrip() for line in lines)
 
 

@@ -125,7 +125,7 @@ def _killed(ended: Ended, oom_kills: int) -> Judgement | None:
     if ended.cut or ended.code not in (128 + number for number in signal.valid_signals()):
         return None
     if ended.code == 128 + signal.SIGKILL and oom_kills:
-        return Judgement("agent_oom", "The kernel killed %d processes for memory." % oom_kills)
+        return Judgement("agent_oom", "Processes killed for memory: %d." % oom_kills)
     return Judgement("killed_by_signal", "Claude Code was killed by signal %d." % (ended.code - 128))
 
 
@@ -223,12 +223,12 @@ def _warnings(
     if ended.cut and said.good_result:
         found.append(("agent_linger", "Its process was ended after the result."))
     if oom_kills and (failure is None or failure.type != "agent_oom"):
-        found.append(("tool_oom", "The kernel killed %d processes for memory." % oom_kills))
+        found.append(("tool_oom", "Processes killed for memory: %d." % oom_kills))
     denials = said.denials()
     if denials:
-        found.append(("permission_blocked", "%d uses of tools were denied." % len(denials)))
+        found.append(("permission_blocked", "Uses denied: %d." % len(denials)))
     if said.mcp_failed:
-        found.append(("agent_config_ignored", "%d MCP servers did not start." % said.mcp_failed))
+        found.append(("agent_config_ignored", "MCP servers that did not start: %d." % said.mcp_failed))
     if said.session_writes_lost:
         found.append(("disk_full", "Claude Code could not write its session."))
     return found

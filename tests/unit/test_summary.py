@@ -126,7 +126,7 @@ def test_failure() -> None:
     assert text.startswith("### ❌ Claude Code on Fly.io: failure. The repository could not be fetched\n")
     kind = CATALOG["clone_failed"]
     assert "> [!CAUTION]\n> Fetching the repository failed. It took 3 tries.\n>\n> **What it usually" in text
-    assert "> **What to do** (run the job again as it is): " in text
+    assert "\n>\n> **What to do:** Run again" in text
     assert f"> [`clone_failed`]({kind.url}), reference `{error.ref}`" in text
     assert "```text\nfatal: `x`\n```" in text
     assert "```text\na\nb\n```" in text
