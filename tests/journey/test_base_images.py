@@ -7,9 +7,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.builds import forget, push
 from tests.support.engines import lay_on, user_base
 from tests.support.guest import container, job
-from tests.support.step import bash, script, stage
+from tests.support.step import Ended, bash, script, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,19 +91,47 @@ def inside(image: str, command: str) -> str:
     return subprocess.run(run, capture_output=True, text=True, check=True).stdout
 
 
-async def test_setup_and_agent_use_the_bases_toolchain(tmp_path: Path, toolchain_image: str) -> None:
-    """A tool on the base's PATH works in `setup` and for Claude Code, with the variable that it needs."""
-    turns = script(bash("greet > agent.txt; env | cut -d= -f1"), "Done.")
-    async with stage(tmp_path, turns, image=toolchain_image) as here:
-        ended = await here.step(setup="greet > setup.txt; env", show_full_output="true")
-        left = await here.machines_left()
+GREETING = script(bash("greet > agent.txt; env | cut -d= -f1"), "Done.")
+GREET_TOO = {"setup": "greet > setup.txt; env", "show_full_output": "true"}
+
+
+def check_greetings(ended: Ended) -> None:
+    """Both greeted by name, and nothing of the base's bad variables was seen or heard of."""
     assert ended.exit_code == 0
     patch = (ended.workspace / ended.outputs["patch_file"]).read_text()
     assert json.loads(ended.outputs["changed_files"]) == ["agent.txt", "setup.txt"]
     assert patch.count("+Hello from /opt/tool as flaude-agent\n") == 2
+    work = ended.log.partition("guest: setup")[2]
     for gone in ("missing", "of-the-base", "LD_PRELOAD", "BASH_ENV", "PYTHON", "cannot be preloaded"):
-        assert gone not in ended.log
+        assert gone not in work
+
+
+async def test_setup_and_agent_use_the_bases_toolchain(tmp_path: Path, toolchain_image: str) -> None:
+    """A tool on the base's PATH works in `setup` and for Claude Code, with the variable that it needs."""
+    async with stage(tmp_path, GREETING, image=toolchain_image) as here:
+        ended = await here.step(**GREET_TOO)
+        left = await here.machines_left()
+    check_greetings(ended)
     assert left == []
+
+
+@pytest.mark.registry
+@pytest.mark.full
+async def test_a_step_with_a_base_image(tmp_path: Path, registry: str) -> None:
+    """The same by the input `base_image`: built, pushed and pulled by the first step, found by the second."""
+    push(user_base("toolchain", TOOLCHAIN, FILES), base := f"{registry}/toolchain:1")
+    inputs = GREET_TOO | {"image": None, "base_image": base}
+    environ = {"FLY_REGISTRY_HOST": registry}
+    try:
+        async with stage(tmp_path, GREETING, image="none", pull_images="missing") as here:
+            built = await here.step(environ=environ, **inputs)
+            found = await here.step(environ=environ, **inputs)
+    finally:
+        forget(registry)
+    check_greetings(built)
+    check_greetings(found)
+    assert (built.outputs["image_source"], found.outputs["image_source"]) == ("built", "reused")
+    assert built.outputs["image"] == found.outputs["image"]
 
 
 def test_root_uses_nothing_the_agent_can_replace(tmp_path: Path, toolchain_image: str) -> None:
