@@ -198,7 +198,7 @@ def test_outputs_survive(reader: runner.Reader, tmp_path_factory: pytest.TempPat
     outputs = Outputs(
         conclusion="success", result=value, structured_output={"said": value}, changed_files=(value,)
     )
-    Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()).set_outputs(outputs)
+    Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()).set_outputs(outputs.values())
     found = runner.READERS[reader](file.read_bytes().decode())
     assert list(found) == list(outputs.values())
     assert found["result"] == portable(value)
@@ -213,7 +213,7 @@ def test_long_outputs_survive(reader: runner.Reader, size: int, tmp_path: Path) 
     outputs = Outputs(
         result="é" * (size // 2) + "x" * (size % 2), structured_output=["x" * size], log_tail="x" * size
     )
-    Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()).set_outputs(outputs)
+    Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()).set_outputs(outputs.values())
     found = runner.READERS[reader](file.read_text())
     assert list(found) == list(outputs.values())
     assert file.stat().st_size < 450_000
