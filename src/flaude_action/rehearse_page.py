@@ -14,6 +14,8 @@ WIDTH = 100
 _NAME_WIDTH = 22
 _DETAILS = re.compile(r"<details><summary>(.*?)</summary>.*?</details>", re.DOTALL)
 _ROW = re.compile(r"^\| (.*?) ?\| (.*?) ?\|$")
+_LINK = re.compile(r"\[(`[^`]+`|\w+)\]\(https://[^)]*\)")
+_QUOTE = re.compile(r"^> ?(?:\[!\w+\])?")
 _ESCAPED = re.compile(r"\\([^A-Za-z0-9\s])")
 _BOLD, _DIM, _RED, _GREEN = "1", "2", "31", "32"
 
@@ -82,14 +84,15 @@ def _plain(markdown: str) -> list[str]:
             name, value = (_seen(cell) for cell in row.groups())
             if name.strip("- "):
                 lines.append(f"{name.ljust(_NAME_WIDTH)}{value}")
-        elif not line.startswith("```") and (line or lines[-1:] != [""]):
+        elif not line.startswith("```") and (_seen(line) or lines[-1:] != [""]):
             lines.append(_seen(line))
     return lines
 
 
 def _seen(text: str) -> str:
     heading = text.startswith("#")
-    plain = _ESCAPED.sub(r"\1", text.lstrip("# ").replace("**", "").replace("`", ""))
+    plain = _LINK.sub(r"\1", _QUOTE.sub("", text)).lstrip("# ").replace("**", "").replace("`", "")
+    plain = _ESCAPED.sub(r"\1", plain)
     return _styled(plain, _BOLD) if heading else plain
 
 

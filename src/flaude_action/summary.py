@@ -42,7 +42,7 @@ def summary(told: Mapping[str, Any]) -> str:
     """The whole summary of one step from `RunReport.document()`, its secrets already taken out."""
     blocks = [_headline(told), *map(_problem, told["errors"]), _own_words(told), _places(told["findings"])]
     blocks += [_list("Warnings", map(_warning, told["warnings"])), _facts(told), _changes(told)]
-    blocks += [_list("Notes", map(prose, told["notices"])), _result(told["result"])]
+    blocks += [_list("Notes", map(prose, told["notices"])), _result(told)]
     blocks += [_phases(told["phase_seconds"]), _evidence(told), _tail(told["log_tail"])]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -95,12 +95,12 @@ def _facts(told: Mapping[str, Any]) -> str:
         "Exit code": exit_code + (f", signal {told['signal']}" if told["signal"] else ""),
         "Model": _model(told),
         "Machine": _machine(told),
-        "Machine id": _joined(told, "machine_id", "region", "cleanup"),
+        "Its id": _joined(told, "machine_id", "region", "cleanup"),
         "Image": code(told["image"], cell=True) if told["image"] else "",
         "Files": _joined(told, "patch_file", "execution_file", "log_file", "report_file"),
     }
     cells = [f"| {name} | {value} |" for name, value in rows.items() if value]
-    return "\n".join(["| | |", "| --- | --- |", *cells]) if cells else ""
+    return "\n".join(["| | this run |", "| --- | --- |", *cells]) if cells else ""
 
 
 def _model(told: Mapping[str, Any]) -> str:
@@ -136,11 +136,14 @@ def _changes(told: Mapping[str, Any]) -> str:
     return _list(f"Changed: {count} file{'s' * (count != 1)}", rows) if count else ""
 
 
-def _result(result: str) -> str:
+def _result(told: Mapping[str, Any]) -> str:
+    """The answer, in the open when it is what the reader came for."""
+    result, title = told["result"], "Claude Code's answer"
     if not result.strip():
         return ""
     more = "" if len(result) <= RESULT_CHARS else f"\n[cut: {len(result)} characters in all]"
-    return _folded("Claude Code's answer", fenced(result[:RESULT_CHARS] + more))
+    block = fenced(result[:RESULT_CHARS] + more)
+    return f"**{title}**\n\n{block}" if told["conclusion"] == "success" else _folded(title, block)
 
 
 def _phases(seconds: Mapping[str, float]) -> str:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 SUMMARY = """### Claude Code on Fly.io: failure
 
-**What to do:** Add credit. (`model_billing`)
+> [!CAUTION]
+> No credit is left.
+>
+> **Your turn:** Add credit\\: now. [`model_billing`](https://example.com/a#b), reference `err_1`
 
-| | |
+| | this run |
 | --- | --- |
 | Exit code | 1 \\(guest\\_result\\) |
 
@@ -45,7 +48,9 @@ def test_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert summary.splitlines() == [
         "  Claude Code on Fly.io: failure",
         "  ",
-        "  What to do: Add credit. (model_billing)",
+        "  No credit is left.",
+        "  ",
+        "  Your turn: Add credit: now. model_billing, reference err_1",
         "  ",
         "  Exit code             1 (guest_result)",
         "  ",

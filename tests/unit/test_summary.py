@@ -101,14 +101,14 @@ def test_success() -> None:
         "| Exit code | 0 |",
         "| Model | \\$0.0421, 3 turns |",
         "| Machine | \\$0.0007 for 71 s of 2 shared CPUs, 4096 MB (",
-        "| Machine id | `148e` `fra` `destroyed` |",
+        "| Its id | `148e` `fra` `destroyed` |",
         "**Changed: 2 files**\n\n- M `a.py`\n- D `old|name.py`",
         "<details><summary>Time: 63 seconds</summary>",
         "| Start it | 2.0 |",
         "| **Together** | **63.0** |",
         "The machine's own result document decided: it is whole and its digest is right.",
         "| Last word in the log | exit code 0 |",
-        "```text\nDone.\n```",
+        "**Claude Code's answer**\n\n```text\nDone.\n```",
     ):
         assert line in text
     for absent in ("Image", "Warnings", "CAUTION", "last lines"):
