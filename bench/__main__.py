@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from bench import container, startup
+from bench import boot, container, startup
 
 FEW, MANY = 300_000, 3_000_000
 
@@ -31,6 +31,11 @@ def main() -> None:
         image = container.measure()
         _row("the action's image, compressed", "60 MB", f"{image['image_mb']:.1f} MB")
         _row("docker run to the first API call", "1 s", f"{image['first_call_s']:.2f} s")
+        machine = boot.measure()
+        _row("the machine image's own layers, compressed", "-", f"{machine['layers_mb']:.1f} MB")
+        _row("create request to Claude Code's first request", "-", f"{machine['total_s']:.2f} s")
+        for phase, meaning in boot.PHASES.items():
+            _row(f"  {meaning}", "-", f"{machine[f'{phase}_s']:.2f} s")
 
 
 def _log_intake(lines: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections import Counter, deque
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,6 +119,7 @@ class _Api:
                 "query": request.url.query,
                 "headers": dict(request.headers),
                 "body": body,
+                "at": time.time(),
             }
         )
         return body
