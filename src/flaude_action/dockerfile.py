@@ -1,4 +1,4 @@
-"""Which images a Dockerfile builds on, and the same Dockerfile with each of them named by its digest.
+"""Which images a Dockerfile builds on; the same with each named by its digest, or its stages labelled.
 
 Reads only what that needs: `FROM`, the `ARG`s before the first one, and `COPY --from=`. Everything else, also
 whether the text is a Dockerfile at all, is the engine's to judge.
@@ -37,6 +37,16 @@ def external_images(dockerfile: str, build_args: Mapping[str, str]) -> list[str]
 def pinned(dockerfile: str, build_args: Mapping[str, str], images: Mapping[str, str]) -> str:
     """The same text with every name of `images` replaced; it keeps its number of lines."""
     return _rewritten(dockerfile, build_args, lambda image: images.get(image, image))
+
+
+def labelled(dockerfile: str, label: str) -> str:
+    """The same text with every stage beginning with a label, given as `key=value`."""
+    done = ""
+    for lines, instruction in _instructions(dockerfile):
+        done += lines
+        if _FROM.fullmatch(instruction):
+            done += ("" if done.endswith("\n") else "\n") + f"LABEL {label}\n"
+    return done
 
 
 def _rewritten(dockerfile: str, build_args: Mapping[str, str], rename: Callable[[str], str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import requests
@@ -22,10 +22,10 @@ from flaude_action.build_context import DOCKERFILE_NAME
 from flaude_action.engine_stream import EngineStream
 from flaude_action.errors import ImageError
 from flaude_action.image_errors import build_failed
-from flaude_action.waiting import Deadline, finish
+from flaude_action.waiting import Deadline, finish, pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from types import TracebackType
 
     from flaude_action.build_progress import BuildProgress
@@ -39,12 +39,12 @@ OLDEST_API: Final = "1.41"
 ANSWER_S: Final = 5
 SILENCE_S: Final = 3600
 """A stream may be silent for this long; the callers' own limits are shorter."""
-HALT_S: Final = 4.0
-"""How long a stopped build may take to end, its command killed, before its connection is cut."""
+QUIET_S: Final = 0.8
+COPY_S: Final = 4.0
+LATEST_S: Final = 4.5
+"""After a cancel the engine kills a running command at once but finishes a copy, and then tells nobody."""
 _BROKEN = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _STEP = re.compile(r"Step \d+/\d+ : (\w+)")
-_IMAGE = re.compile(r" ---> ([0-9a-f]{12})\n?")
-_CONTAINER = re.compile(r" ---> Running in ([0-9a-f]{12})\n?")
 
 
 class EngineRefused(Exception):
@@ -87,30 +87,29 @@ class Engine:
             )
         )
 
-    async def build(self, context: BinaryIO, build_args: Mapping[str, str]) -> str:
+    async def build(self, context: BinaryIO, build_args: Mapping[str, str], mark: str) -> str:
         """Build from a tar that `build_context` made; the image's id. Raises ImageBuildError.
 
-        Nothing built before is used: another job on this engine may be removing it just now.
+        `mark` is a label that every stage of the Dockerfile begins with, and no other build has: by it all
+        that is left of this one is found. Nothing built before is used: another job may be removing it.
         """
-        before = await self._ask(_everything)
-        trace = _Trace()
         stream = self._stream(
             lambda api: api.build(
                 fileobj=context, custom_context=True, dockerfile=DOCKERFILE_NAME, buildargs=dict(build_args),
                 platform=PLATFORM, nocache=True, rm=True, forcerm=True, decode=True, timeout=SILENCE_S,
             )
         )  # fmt: skip
+        trace = _Trace()
         try:
             async with stream:
-                try:
-                    await self._follow(stream, trace)
-                except asyncio.CancelledError:
-                    await finish(self._halt(stream, trace, before))
-                    raise
-            self._made.append(trace.result)
+                await self._follow(stream, trace)
+            self._made.append(trace.image)
+        except asyncio.CancelledError:
+            await finish(self._sweep_until_quiet(mark, COPY_S if trace.copying else QUIET_S))
+            raise
         finally:
-            await finish(asyncio.to_thread(trace.sweep, self._api, before, self._made))
-        return trace.result
+            await finish(asyncio.to_thread(_sweep, self._api, mark, self._made))
+        return trace.image
 
     async def keep(self, image: str, name: Reference) -> None:
         """Give an image built here a name and leave it in the engine."""
@@ -164,29 +163,21 @@ class Engine:
             raise self._failed(None, said) from error
         except _BROKEN as error:
             raise _gone(error) from error
-        if not trace.result:
+        if not trace.image:
             raise self._failed(None, "the engine did not tell what it built")
 
     def _failed(self, detail: object, said: str) -> ImageBuildError:
         code = detail.get("code") if isinstance(detail, dict) else None
         return build_failed(code if isinstance(code, int) and code else 1, said, self._progress.tail)
 
-    async def _halt(self, stream: EngineStream, trace: _Trace, before: frozenset[str]) -> None:
-        """Kill the running command, and the next should one begin, until the build has failed by itself.
-
-        A build whose connection is cut tells no more what it made.
-        """
-        deadline = Deadline.after(HALT_S)
-        while not deadline.passed:
-            if trace.container and trace.container not in before:
-                await asyncio.to_thread(_try, self._api.kill, trace.container)
-            try:
-                async with asyncio.timeout(0.1):
-                    trace.note(await anext(stream))
-            except TimeoutError:
-                continue
-            except (StopAsyncIteration, *_BROKEN):
-                return
+    async def _sweep_until_quiet(self, mark: str, seconds: float) -> None:
+        """Remove what an engine that was cut off still makes, until it has made nothing for so long."""
+        quiet = Deadline.after(seconds)
+        latest = Deadline.after(LATEST_S)
+        while not quiet.passed and not latest.passed:
+            if await asyncio.to_thread(_sweep, self._api, mark, self._made):
+                quiet = Deadline.after(QUIET_S)
+            await pause(QUIET_S / 4)
 
     def _stream(self, call: Callable[[docker.APIClient], Iterable[dict[str, Any]]]) -> EngineStream:
         return EngineStream(lambda: self._connect(SILENCE_S), call)
@@ -218,54 +209,29 @@ class Engine:
 
 @dataclass
 class _Trace:
-    """What a build made so far, read from its stream.
+    """What a build tells of itself: the last stage's image, and whether it is writing down a copy."""
 
-    A command's output can look like the builder's own lines, so ids found there are only believed of things
-    that were not there before, and nothing that has a name is removed.
-    """
-
-    result: str = ""
-    container: str = ""
-    containers: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
-    at_base: bool = False
+    image: str = ""
+    copying: bool = False
 
     def note(self, event: Mapping[str, Any]) -> None:
         text, aux = event.get("stream"), event.get("aux")
         if isinstance(aux, dict) and isinstance(made := aux.get("ID"), str):
-            self.result = made
-            self.images.append(_short(made))
-        if not isinstance(text, str):
-            return
-        if step := _STEP.match(text):
-            self.at_base = step[1].upper() == "FROM"
-        elif running := _CONTAINER.fullmatch(text):
-            self.container = running[1]
-            self.containers.append(running[1])
-        elif (image := _IMAGE.fullmatch(text)) and not self.at_base:
-            self.images.append(image[1])
-
-    def sweep(self, api: docker.APIClient, before: frozenset[str], kept: list[str]) -> None:
-        """Remove what is left of the build but what is kept: containers, and layers nothing is built on."""
-        for container in self.containers:
-            if container not in before:
-                _try(api.remove_container, container, v=True, force=True)
-        for image in reversed(self.images):
-            if image in before or image in map(_short, kept):
-                continue
-            found = _try(api.inspect_image, image)
-            if found and not found.get("RepoTags") and not found.get("RepoDigests"):
-                _try(api.remove_image, image)
+            self.image = made
+        if isinstance(text, str) and (step := _STEP.match(text)):
+            self.copying = step[1].upper() in ("COPY", "ADD")
 
 
-def _everything(api: docker.APIClient) -> frozenset[str]:
-    """The short ids of all images and containers."""
-    containers = [container["Id"] for container in api.containers(all=True, quiet=True)]
-    return frozenset(map(_short, [*api.images(all=True, quiet=True), *containers]))
-
-
-def _short(identity: str) -> str:
-    return identity.removeprefix("sha256:")[:12]
+def _sweep(api: docker.APIClient, mark: str, kept: Collection[str]) -> bool:
+    """Remove containers and layers with this mark that nothing kept is built on; whether there were any."""
+    ours = {"label": mark}
+    containers = _try(api.containers, all=True, filters=ours) or []
+    images = [image for image in _try(api.images, all=True, filters=ours) or [] if image["Id"] not in kept]
+    for container in containers:
+        _try(api.remove_container, container["Id"], v=True, force=True)
+    for image in sorted(images, key=lambda image: -image["Created"]):
+        _try(api.remove_image, image["Id"])
+    return bool(containers or images)
 
 
 def _try(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

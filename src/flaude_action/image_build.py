@@ -6,12 +6,13 @@ Only loaded when that is so. Which image, and under what name, is `image`'s; the
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flaude_action.build_context import write_tar
 from flaude_action.build_progress import BuildProgress
-from flaude_action.dockerfile import pinned
+from flaude_action.dockerfile import labelled, pinned
 from flaude_action.engine import Engine, EngineRefused
 from flaude_action.image_errors import build_too_slow, not_packed, pull_failed, push_failed, status_in
 from flaude_action.image_recipe import BASE_ARGUMENT
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from flaude_action.image_recipe import Build, Recipe
     from flaude_action.image_reference import Reference
     from flaude_action.registry import Credential, Registry
+
+BUILD_LABEL: Final = "flaude.build"
+"""Image label: the one build that made it, by a random number."""
 
 
 async def make_image(
@@ -88,13 +92,15 @@ async def _pull(engine: Engine, image: Reference, known: Mapping[str, Credential
 
 
 async def _build(engine: Engine, build: Build, dockerfile: str, build_args: Mapping[str, str]) -> str:
+    mark = f"{BUILD_LABEL}={secrets.token_hex(8)}"
+    text = labelled(dockerfile, mark)
     with tempfile.TemporaryFile(prefix="flaude-") as tar:
         try:
-            await asyncio.to_thread(write_tar, build.context, dockerfile, build.digest, tar)
+            await asyncio.to_thread(write_tar, build.context, text, build.digest, tar)
             tar.seek(0)
         except OSError as error:
             raise not_packed(error) from error
-        return await engine.build(tar, build_args)
+        return await engine.build(tar, build_args, mark)
 
 
 async def _push(

@@ -173,8 +173,8 @@ async def test_a_build_that_takes_too_long(workshop: Workshop) -> None:
     assert time.monotonic() - began < 8
 
 
-async def cancelled_at(workshop: Workshop, word: str, **how: object) -> float:
-    """Cancel `ensure_image` as soon as a line with the word is said; how long the cancel took."""
+async def cancelled_at(workshop: Workshop, word: str, delay_s: float = 0.2, **how: object) -> float:
+    """Cancel `ensure_image` after a line with the word was said; how many seconds the cancel took."""
     heard = asyncio.Event()
 
     def say(line: str) -> None:
@@ -184,7 +184,7 @@ async def cancelled_at(workshop: Workshop, word: str, **how: object) -> float:
     work = asyncio.ensure_future(ensure_image("app", say=say, **how))  # type: ignore[arg-type]
     async with asyncio.timeout(60):
         await asyncio.wait([work, asyncio.ensure_future(heard.wait())], return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(delay_s)
     began = time.monotonic()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -203,6 +203,14 @@ async def test_cancelled_in_the_middle_of_a_build(workshop: Workshop, lines: str
     """The command is killed, and its container and every layer made so far are removed, within the cancel."""
     context = workshop.context(lines.format(base=workshop.base, label=workshop.label))
     assert await cancelled_at(workshop, "sleep 300", docker_context=context) < 5
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.09])
+async def test_cancelled_between_two_steps(workshop: Workshop, delay_s: float) -> None:
+    """Also the layer that the engine is just writing down is removed."""
+    steps = "\n".join(f"RUN echo {number} > /number\nCOPY file /{number}" for number in range(30))
+    context = workshop.context(steps, file="file")
+    assert await cancelled_at(workshop, "Step 12/", delay_s, docker_context=context) < 5
 
 
 async def test_cancelled_in_the_middle_of_a_push(proxy: Proxy, workshop: Workshop) -> None:
