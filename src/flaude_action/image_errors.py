@@ -24,6 +24,10 @@ _WORDS = (
     (404, ("manifest unknown", "name unknown", "not found", "does not exist")),
 )
 _DISK_FULL = "no space left on device"
+_NO_SHELL = 'exec: "/bin/sh"'
+_UNFIT = "flaude-action cannot use this base image"
+"""How `flaude_guest/image` begins its refusals."""
+_WHAT_A_BASE_NEEDS = "A base made from Debian or Ubuntu will do; docs/images.md says what it needs."
 _ENGINE_FULL = ("The Docker engine's disk is full.", "Free space on the runner first, or use a larger one.")
 
 
@@ -71,6 +75,11 @@ def build_failed(code: int, said: str, tail: str) -> ImageBuildError:
     if _DISK_FULL in said.lower():
         details, hint = _ENGINE_FULL
         return ImageBuildError(code, tail, details=details, hint=hint)
+    if _NO_SHELL in said:
+        return ImageBuildError(code, tail, details="The base image has no /bin/sh.", hint=_WHAT_A_BASE_NEEDS)
+    if _UNFIT in tail:
+        details = "The base image cannot be used for a machine; the build's last lines say why."
+        return ImageBuildError(code, tail, details=details, hint=_WHAT_A_BASE_NEEDS)
     return ImageBuildError(code, tail, details=f"A command ended with exit code {code}." if code > 1 else "")
 
 
