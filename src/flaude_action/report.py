@@ -212,7 +212,8 @@ class Report:
         self._annotate(document)
         self.quote(report.line)
         for error in report.errors:
-            self.debug(json.dumps(error.as_json(debug=True), ensure_ascii=False))
+            form = self._redactor.redact_json(error.as_json(debug=True))
+            self.debug(json.dumps(form, ensure_ascii=False))
         if artifacts is not None:
             with self._told_if_it_fails(name):
                 artifacts.write(REPORT_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
