@@ -53,8 +53,9 @@ tools: $(TOOLS_READY) ## Install act, uv and zizmor
 
 owner: ## Put the name of who publishes, NAME=…, in place of OWNER
 	@test -n "$(NAME)" || { echo 'say who: make owner NAME=…' >&2; exit 2; }
-	@git grep -lE '\bOWNER\b' -- . ':!Makefile' ':!tests' | xargs sed -i -E \
-	  -e 's#\bOWNER/flaude-#$(NAME)/flaude-#g' -e 's#^(author: |OWNER = ")OWNER\b#\1$(NAME)#'
+	@git grep -liE '\bOWNER\b' -- . ':!Makefile' | xargs sed -i -E \
+	  -e 's#\bOWNER/flaude-#$(NAME)/flaude-#g' -e 's#^(author: |OWNER = ")OWNER\b#\1$(NAME)#' \
+	  -e "s#ghcr.io/owner/#ghcr.io/$$(echo '$(NAME)' | tr A-Z a-z)/#g"
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from flaude_action.image_errors import build_failed
 from flaude_action.machine_dockerfile import GUEST
 
 NO_SHELL = (
-    'failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: '
+    'OCI runtime create failed: runc create failed: unable to start container process: '
     'exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown'
 )  # fmt: skip
 UNFIT = "flaude-action cannot use this base image: it is built on musl, like Alpine"

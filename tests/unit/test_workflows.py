@@ -12,6 +12,8 @@ import yaml
 from tests.support import engines
 from tests.support.engines import ROOT
 
+from flaude_action import DEFAULT_IMAGE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -112,8 +114,9 @@ def test_release_writes_digests(tmp_path: Path) -> None:
     for name in (".github/write-digests", "action.yml", "src/flaude_action/__init__.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    machine, action = (f"ghcr.io/o/flaude-{name}@sha256:{'1a' * 32}" for name in ("machine", "action"))
-    tagged = subprocess.run([script, "ghcr.io/o/flaude-machine:1.0.0"], capture_output=True, text=True)
+    machine = f"{DEFAULT_IMAGE.partition(':')[0]}@sha256:{'1a' * 32}"
+    action = machine.replace("flaude-machine", "flaude-action")
+    tagged = subprocess.run([script, DEFAULT_IMAGE], capture_output=True, text=True)
     assert tagged.returncode == 1
     assert "not named by digest" in tagged.stderr
     subprocess.run([script, machine, action], check=True)
