@@ -21,6 +21,7 @@ from flaude_action.registry import Registry, RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.registry
 
@@ -175,7 +176,7 @@ async def test_a_bearer_challenge_is_answered(proxy: Proxy, upstream: str) -> No
 
 
 async def test_what_docker_login_stored_is_used(
-    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A private base elsewhere is read with the credentials of Docker's own configuration."""
     put_image(upstream, "tools", "1", amd64(a="b"))
@@ -224,6 +225,51 @@ async def test_what_has_to_be_built_needs_an_engine(proxy: Proxy, upstream: str)
         await ensure_image("app", base_image=f"{proxy.address}/base@{digest}")
     assert raised.value.type == "engine_missing"
     assert len(proxy.lookups("app")) == 1
+
+
+@pytest.mark.parametrize("version", ["1.18", "1.40"])
+async def test_an_engine_that_is_too_old(
+    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str
+) -> None:
+    """Too old for the SDK or too old for us: the same words, and nothing is sent to it but the question."""
+    digest = put_image(upstream, "base", "1", amd64())
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[0])
+        body = json.dumps({"Version": "17.03.2-ce", "ApiVersion": version, "MinAPIVersion": "1.12"}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    async with await asyncio.start_unix_server(answer, tmp_path / "engine.sock"):
+        with pytest.raises(ImageError, match="too old") as raised:
+            await ensure_image("app", base_image=f"{proxy.address}/base@{digest}")
+    assert raised.value.type == "engine_missing"
+    assert version in raised.value.dev or "no longer supported" in raised.value.dev
+    assert asked == ["GET /version HTTP/1.1"]
+
+
+async def test_an_engine_that_never_answers(
+    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A socket that takes the question and says nothing is no engine, after a few seconds."""
+    from flaude_action import engine
+
+    digest = put_image(upstream, "base", "1", amd64())
+    monkeypatch.setattr(engine, "ANSWER_S", 0.3)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    held: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_unix_server(
+        lambda _, writer: held.append(writer), tmp_path / "engine.sock"
+    ):
+        with pytest.raises(ImageError) as raised:
+            await ensure_image("app", base_image=f"{proxy.address}/base@{digest}")
+        for writer in held:
+            writer.close()
+    assert raised.value.type == "engine_missing"
 
 
 async def test_an_untrusted_commit_builds_nothing(proxy: Proxy, upstream: str) -> None:
