@@ -96,6 +96,8 @@ def machine_not_running(error: FlyAPIError) -> bool:
 def _type_of(status: int, code: str, said: str, method: str, path: str) -> str:
     if path.startswith("/api/"):
         return "log_stream_lost"
+    if status == 429 and method == "POST" and path.endswith("/machines"):
+        return "machine_quota_exceeded"
     if status == 429 or (status >= 500 and code not in _CAPACITY_CODES):
         return "machine_api_unavailable"
     if code in _CAPACITY_CODES or (status in (400, 409, 412, 422) and _has(said, _CAPACITY_PHRASES)):

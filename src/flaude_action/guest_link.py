@@ -178,10 +178,16 @@ def _status(document: dict[str, Any]) -> Status:
     return Status(
         seq=seq if isinstance(seq, int) else 0,
         phase=str(document.get("phase", "")),
-        times=times if isinstance(times, dict) else {},
+        times=_spans(times),
         result=result if genuine else None,
         tampered=result is not None and not genuine,
     )
+
+
+def _spans(told: object) -> dict[str, list[float | None]]:
+    """`[start, end]` by phase, as far as it is that."""
+    phases = told.items() if isinstance(told, dict) else ()
+    return {name: span for name, span in phases if isinstance(span, list) and len(span) == 2}
 
 
 def _bytes_of(answer: dict[str, Any], limit: int) -> bytes:

@@ -83,10 +83,9 @@ class GuestWork:
             except (FlyAPIError, GuestError) as error:
                 troubles += 1
                 log.info("asking the guest for its status: %s", error)
-                if troubles >= STATUS_TROUBLES or (
-                    isinstance(error, GuestError) and troubles >= GUEST_TROUBLES
-                ):
-                    raise
+                most = GUEST_TROUBLES if isinstance(error, GuestError) else STATUS_TROUBLES
+                if troubles >= most:
+                    raise _met_later(error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)
 
     def _see(self, status: Status) -> None:
@@ -127,3 +126,8 @@ class GuestWork:
             await self._link.release()
         except (FlyAPIError, GuestError) as error:
             log.info("releasing the guest: %s", error)
+
+
+def _met_later(error: FlyAPIError | GuestError) -> FlyAPIError | GuestError:
+    """No answer means something else once the guest has answered before."""
+    return GuestError("guest_lost", dev=error.dev) if error.type == "boot_marker_missing" else error

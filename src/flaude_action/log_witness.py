@@ -14,7 +14,7 @@ INIT_LINE = re.compile(
     r"^\s*(?:INFO |WARN |ERROR )?(?:Main child exited|Starting clean up\.|Umounting |"
     r"\[\s*\d+(?:\.\d+)?\s*\] |Virtual machine exited|Process appears to have been OOM killed)"
 )
-_PLATFORM_EXIT = re.compile(r"^machine exited with exit code (\d{1,3})\b")
+_PLATFORM_EXIT = re.compile(r"^machine exited with exit code (-?\d{1,5})(, restarting)?")
 _PLATFORM_PROVIDER = "runner"
 
 
@@ -28,9 +28,7 @@ class LogWitness:
 
     def see(self, message: str, provider: str) -> None:
         if provider == _PLATFORM_PROVIDER:
-            found = _PLATFORM_EXIT.match(message)
-            if found:
-                self.platform_code = int(found.group(1))
+            self._platform(message)
             return
         if provider not in ("", "app"):
             return
@@ -39,3 +37,12 @@ class LogWitness:
             self.marker, self.marker_is_last = code, True
         elif message.strip() and not INIT_LINE.match(message):
             self.marker_is_last = False
+
+    def _platform(self, message: str) -> None:
+        found = _PLATFORM_EXIT.match(message)
+        if found is None:
+            return
+        code, restarting = found.groups()
+        self.platform_code = int(code)
+        if restarting:  # all that was said so far is of an older launch
+            self.platform_code, self.marker, self.marker_is_last = None, None, False

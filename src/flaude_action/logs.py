@@ -32,7 +32,7 @@ REMEMBERED: Final = 2000
 """Repeats are looked for among at least so many of the newest lines."""
 
 _EVENT_WORD = "[flaude:event:"
-_PLATFORM_EXIT = "machine exited with exit code"
+_PLATFORM_EXIT, _AGAIN = "machine exited with exit code", ", restarting"
 
 
 class LogLine(NamedTuple):
@@ -193,7 +193,8 @@ class GuestLines:
 
     def see(self, line: LogLine) -> None:
         if line.provider not in ("app", ""):
-            self.platform_exit = self.platform_exit or line.message.startswith(_PLATFORM_EXIT)
+            if line.message.startswith(_PLATFORM_EXIT):
+                self.platform_exit = not line.message.endswith(_AGAIN)
             return
         event = parse_event_line(line.message) if line.message.startswith(_EVENT_WORD) else None
         kind = event.get("type") if event else None

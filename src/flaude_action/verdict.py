@@ -224,7 +224,7 @@ def _by_platform(evidence: Evidence) -> Verdict:
         return _failed(evidence.trouble)
     if evidence.platform_code == 0:
         return _failed(_owed(evidence) or "log_marker_missing", source="platform_log", code=0)
-    if evidence.gone or evidence.state in ("destroyed", "destroying", "replaced"):
+    if evidence.exit is None and (evidence.gone or evidence.state):
         return _failed("machine_lost")
     return _failed("outcome_unknown")
 

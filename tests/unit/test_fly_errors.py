@@ -51,7 +51,7 @@ MEANING = {
     "failed_precondition: machine not running": ("POST", f"{MACHINE}/exec", "machine_exec_refused"),
     "machine ID 3d8d413b29d089 lease": ("DELETE", MACHINE, "machine_api_unavailable"),
     "Authenticate: token validation": ("GET", MACHINE, "machine_auth_failed"),
-    "rate limit exceeded": ("POST", MACHINES, "machine_api_unavailable"),
+    "rate limit exceeded": ("POST", MACHINES, "machine_quota_exceeded"),
     "Could not find App": ("POST", MACHINES, "app_not_found"),
     "json: cannot unmarshal array": ("POST", f"{MACHINE}/stop", "machine_api_unavailable"),
     "... volume already claimed": ("POST", MACHINES, "machine_create_rejected"),

@@ -46,6 +46,7 @@ def test_marker(lines: list[str | tuple[str, str]], marker: int | None, last: bo
     [
         ("machine exited with exit code 137, not restarting", "runner", 137),
         ("machine exited with exit code 0", "runner", 0),
+        ("machine exited with exit code -1, not restarting", "runner", -1),
         ("machine exited with exit code 0", "app", None),
         ("the machine exited with exit code 3", "runner", None),
     ],
@@ -53,3 +54,9 @@ def test_marker(lines: list[str | tuple[str, str]], marker: int | None, last: bo
 def test_platforms_word(message: str, provider: str, code: int | None) -> None:
     """Fly's own exit line counts only from Fly's own provider."""
     assert heard((message, provider)).platform_code == code
+
+
+def test_only_the_newest_launch_counts() -> None:
+    """What was said before a restart is not the word of the launch that came after."""
+    witness = heard("[flaude:exit:0]", ("machine exited with exit code 0, restarting", "runner"), "again")
+    assert (witness.marker, witness.platform_code) == (None, None)

@@ -304,7 +304,11 @@ async def test_lines_of_other_machines_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("messages", "complete"),
-    [(["work", "machine exited with exit code 3, not restarting"], True), (["work", exit_line(0)], False)],
+    [
+        (["work", "machine exited with exit code 3, not restarting"], True),
+        (["work", "machine exited with exit code 3, restarting", "again"], False),
+        (["work", exit_line(0)], False),
+    ],
 )
 async def test_a_foreign_image(messages: list[str], complete: bool) -> None:
     """Without our guest, the log is complete when the platform's last word came and nothing after it."""
