@@ -19,8 +19,8 @@ pytestmark = pytest.mark.docker
 
 FILES = (
     "README.md", "README-secret.md", "a.txt", "b.txt", "docs/a.md", "docs/deep/b.md", "docs/deep/c.txt",
-    "src/a", "src/b/a", "src/b/c/a", "temp", "temporary/file", "one/temp1", "one/two/temp2", "*star", "[a-c].txt",
-    "node_modules/x/index.js", "sub/node_modules/x/index.js", "space name", ".hidden/file",
+    "src/a", "src/b/a", "src/b/c/a", "temp", "temporary/file", "one/temp1", "one/two/temp2", "*star",
+    "[a-c].txt", "node_modules/x/index.js", "sub/node_modules/x/index.js", "space name", ".hidden/file",
 )  # fmt: skip
 IGNORES = (
     "docs",

@@ -1,42 +1,87 @@
-"""What a failed build tells the user to do."""
+"""What a refusal means: the type, whose turn it is, and that no foreign text is shown to anyone."""
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from flaude_action.image_errors import build_failed
-from flaude_action.machine_dockerfile import GUEST
+from flaude_action.image_errors import (
+    build_failed,
+    build_too_slow,
+    not_packed,
+    pull_failed,
+    push_failed,
+    status_in,
+)
+from flaude_action.image_reference import parse_reference
 
-NO_SHELL = (
-    'OCI runtime create failed: runc create failed: unable to start container process: '
-    'exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown'
-)  # fmt: skip
-UNFIT = "flaude-action cannot use this base image: it is built on musl, like Alpine"
-NON_ZERO = "The command '/bin/sh -c make' returned a non-zero code: 2"
-FULL = "write /layer.tar: no space left on device"
+IMAGE = parse_reference("ghcr.io/me/base:1")
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "tail", "details", "hint"),
+    ("said", "status"),
     [
-        (1, NO_SHELL, NO_SHELL, "has no /bin/sh", "docs/images.md"),
-        (1, NON_ZERO, f"{UNFIT}\n{NON_ZERO}", "cannot be used for a machine", "docs/images.md"),
-        (2, NON_ZERO, NON_ZERO, "exit code 2", "last lines"),
-        (1, FULL, FULL, "disk is full", "Free space"),
+        ("manifest for x:zz not found: manifest unknown: manifest unknown", 404),
+        ("pull access denied for x, repository does not exist or may require 'docker login'", 403),
+        ("unauthorized: authentication required", 401),
+        ("received unexpected HTTP status: 503 Service Unavailable", 503),
+        ("error parsing HTTP 429 response body", 429),
+        ("dial tcp: lookup nowhere: no such host", 0),
+        ("", 0),
     ],
-    ids=["no shell", "unfit", "command", "disk"],
 )
-def test_a_failed_build_says_what_to_do(code: int, said: str, tail: str, details: str, hint: str) -> None:
-    """Whose fault it is, from the engine's words or our own; the words themselves stay in the log."""
-    error = build_failed(code, said, tail)
-    assert (error.type, error.returncode, error.stderr) == ("image_build_failed", code, tail)
-    assert details in error.details
-    assert hint in error.hint
-    assert "musl" not in error.details
+def test_an_engines_words_tell_the_status(said: str, status: int) -> None:
+    """The engine passes on what the registry said, in words of its own."""
+    assert status_in(said) == status
 
 
-def test_refusals_are_known_by_their_beginning() -> None:
-    """The build's scripts begin a refusal as it is looked for here."""
-    beginning = UNFIT.partition(":")[0]
-    for script in ("fit_base.sh", "finish.py"):
-        assert beginning in (GUEST / "image" / script).read_text()
+@pytest.mark.parametrize(
+    ("status", "kind", "turn"),
+    [
+        (404, "image_not_found", "user"),
+        (401, "image_pull_failed", "user"),
+        (403, "image_pull_failed", "user"),
+        (429, "image_pull_failed", "runner"),
+        (503, "image_pull_failed", "runner"),
+        (0, "image_pull_failed", "runner"),
+    ],
+)
+def test_a_base_that_cannot_be_had(status: int, kind: str, turn: str) -> None:
+    """Missing, refused, or only for now."""
+    error = pull_failed(IMAGE, "their words", status)
+    assert (error.type, error.retryable) == (kind, turn)
+    assert "ghcr.io/me/base:1" in error.details
+    assert "their words" not in str(error)
+    assert error.dev == "their words"
+
+
+@pytest.mark.parametrize(
+    ("status", "turn"), [(401, "user"), (403, "user"), (404, "user"), (500, "runner"), (0, "runner")]
+)
+def test_an_image_that_cannot_be_stored(status: int, turn: str) -> None:
+    """The token's fault, or the registry's for now."""
+    error = push_failed("their words", status)
+    assert (error.type, error.retryable) == ("image_push_failed", turn)
+    assert "their words" not in str(error)
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    """Wherever the engine met it, it is not the Dockerfile's fault."""
+    said = "write /large: no space left on device"
+    for error in (build_failed(1, said, said), pull_failed(IMAGE, said, 0)):
+        assert "disk is full" in error.details
+        assert "Free space" in error.hint
+    assert "Free space" in not_packed(OSError(errno.ENOSPC, "No space left on device")).hint
+
+
+def test_a_failed_build_tells_its_code() -> None:
+    """The command's code, or 124 when it took too long; the log stays in `stderr`."""
+    failed = build_failed(7, "said", "tail")
+    assert (failed.returncode, failed.stderr, failed.details) == (
+        7,
+        "tail",
+        "A command ended with exit code 7.",
+    )
+    slow = build_too_slow(2.5, "tail")
+    assert (slow.returncode, slow.details) == (124, "It was not done in 2.5 seconds.")
