@@ -15,7 +15,9 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$:-])")
 _OUR_LINKS = sorted(
     {url for kind in CATALOG.values() for url in re.findall(r"https://[\w./-]*\w", kind.hint)}
 )
-_SPANS = re.compile("(`[^`]+`|" + "|".join(map(re.escape, reversed(_OUR_LINKS))) + ")")
+_LINK = "|".join(map(re.escape, reversed(_OUR_LINKS)))
+_SPANS = re.compile(rf"(`[^`]+`|(?<!\S)(?:{_LINK})(?=[\s.,;]|$))")
+_NUMBERED = re.compile(r"^(\d+)\.")
 
 
 def inline(text: str, limit: int = 500) -> str:
@@ -29,17 +31,27 @@ def prose(text: str, limit: int = 1000) -> str:
     line = one_line(text, limit)
     if "``" in line:  # not of our making
         return _escaped(line)
-    parts = _SPANS.split(line)
-    return "".join(part if index % 2 else _escaped(part) for index, part in enumerate(parts))
+    first, *parts = _SPANS.split(line)
+    return _escaped(first) + "".join(
+        _escaped(part) if index % 2 else _span(part) for index, part in enumerate(parts)
+    )
+
+
+def _span(part: str) -> str:
+    return part if part.startswith("`") else f"<{part}>"
 
 
 def code(text: str, *, cell: bool = False) -> str:
-    """Text as a code span whose fence is longer than any run of back-ticks in it; `cell` for tables."""
+    """Text as a code span whose fence is longer than any run of back-ticks in it; `cell` for tables.
+
+    A table is cut at its bars before code is looked for, and parsers differ on bars behind backslashes.
+    """
     line = one_line(text, 300) or " "
+    if cell and "|" in line:
+        return _escaped(line)
     fence = "`" * (_longest_run(line) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
-    span = f"{fence}{pad}{line}{pad}{fence}"
-    return span.replace("|", "\\|") if cell else span
+    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def fenced(text: str) -> str:
@@ -50,7 +62,9 @@ def fenced(text: str) -> str:
 
 
 def _escaped(line: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", line).replace("@", "@\u200b").replace("www.", "www\u200b.")
+    """Backslashes do not keep every parser from making links and mentions: an invisible space does."""
+    escaped = _NUMBERED.sub(r"\1\\.", _MARKDOWN.sub(r"\\\1", line))
+    return escaped.replace("@", "@\u200b").replace("www.", "www\u200b.").replace("//", "/\u200b/")
 
 
 def _longest_run(text: str) -> int:

@@ -64,11 +64,16 @@ class Outputs:
 
 
 def rendered(value: Any) -> str:
-    """An output as text: JSON for lists, objects, numbers and booleans, nothing for None, text as it is."""
+    """An output as text: JSON for lists, objects, numbers and booleans, nothing for None, text as it is.
+
+    Small amounts are written without an exponent, which shells and spreadsheets do not read.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

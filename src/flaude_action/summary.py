@@ -121,7 +121,7 @@ def _machine(told: Mapping[str, Any]) -> str:
 
 
 def _usd(amount: float) -> str:
-    return f"\\${amount:.4f}"
+    return f"\\${amount:.4f}" if amount >= 0.0001 else "less than \\$0.0001"
 
 
 def _joined(told: Mapping[str, Any], *names: str) -> str:
@@ -148,9 +148,10 @@ def _result(told: Mapping[str, Any]) -> str:
 
 def _phases(seconds: Mapping[str, float]) -> str:
     rows = [f"| {_PHASES.get(phase, inline(phase))} | {spent:.1f} |" for phase, spent in seconds.items()]
-    rows.append(f"| **Together** | **{sum(seconds.values()):.1f}** |")
+    total = f"{sum(seconds.values()):.1f}"
+    rows.append(f"| **Together** | **{total}** |")
     table = "\n".join(["| phase | seconds |", "| --- | ---: |", *rows])
-    return _folded(f"Time: {sum(seconds.values()):.0f} seconds", table) if seconds else ""
+    return _folded(f"Time: {total} seconds", table) if seconds else ""
 
 
 def _evidence(told: Mapping[str, Any]) -> str:

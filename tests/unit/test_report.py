@@ -16,7 +16,7 @@ from flaude_action.errors import ConfigError, FlaudeError
 from flaude_action.log_excerpt import TAIL_LINES
 from flaude_action.redaction import bared
 from flaude_action.report import ANNOTATIONS, Report
-from flaude_action.run_report import Outputs, RunReport
+from flaude_action.run_report import Outputs, RunReport, rendered
 from flaude_action.untrusted import LINE_CHARS
 
 SECRET = "sk-ant-api03-0123456789"
@@ -260,6 +260,15 @@ def test_outputs_are_always_all_set(step: Step) -> None:
     assert found["structured_output"] == '{"é":[1,null]}'
     assert found["phase_seconds"] == '{"boot":1.5}'
     assert found["changed_files"] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0421, "0.0421"), (0.000016, "0.000016"), (2.0, "2"), (0.0, "0"), (True, "true"), (None, "")],
+)
+def test_numbers_as_outputs(value: object, text: str) -> None:
+    """An amount of money can be read by anything, however small it is."""
+    assert rendered(value) == text
 
 
 def test_one_place_that_fails_does_not_silence_the_others(step: Step, tmp_path: Path) -> None:
