@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.docker, pytest.mark.registry]
+
+GUEST_DIGEST = image_recipe.guest_build().digest
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +302,29 @@ async def test_a_build_cannot_point_us_at_others_images(workshop: Workshop) -> N
     with pytest.raises(ImageBuildError):
         await ensure_image("app", docker_context=workshop.context(lines))
     assert docker("rmi", identity)
+
+
+IN_CONTAINER = """
+import asyncio, json
+from flaude_action import ImageBuildError, ensure_image
+from flaude_action.image_recipe import guest_build
+try:
+    asyncio.run(ensure_image("app", docker_context="/context"))
+except ImageBuildError as error:
+    print(json.dumps([guest_build().digest, error.returncode, error.stderr]))
+"""
+
+
+def test_the_actions_own_container_builds(proxy: Proxy, workshop: Workshop, action_image: str) -> None:
+    """It has all that a build needs, and the same guest as this checkout, so the same tags."""
+    context = workshop.context("RUN echo from inside; exit 7")
+    mounts = ["--volume", "/var/run/docker.sock:/var/run/docker.sock", "--volume", f"{context}:/context:ro"]
+    given = ["--env", f"FLY_REGISTRY_HOST={proxy.address}", "--env", "FLY_API_TOKEN=fm2_token"]
+    python = ["--entrypoint", "/opt/flaude/bin/python", action_image, "-I", "-c", IN_CONTAINER]
+    digest, code, tail = json.loads(docker("run", "--rm", "--network", "host", *mounts, *given, *python))
+    assert code == 7
+    assert "from inside" in tail
+    assert digest == GUEST_DIGEST
 
 
 async def test_flaudes_three_steps(proxy: Proxy, workshop: Workshop) -> None:
