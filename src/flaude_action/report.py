@@ -20,7 +20,6 @@ from flaude_action.redaction import SHORTEST, Redactor
 from flaude_action.run_report import for_app, rendered
 from flaude_action.runner_protocol import VALUE_BYTES, command, file_entry, shortened
 from flaude_action.state import save_state
-from flaude_action.summary import summary
 from flaude_action.untrusted import MARGIN, cut, margin_lines, one_line, visible
 
 if TYPE_CHECKING:
@@ -206,6 +205,8 @@ class Report:
 
         A place that fails is said and does not keep the others from being told.
         """
+        from flaude_action.summary import summary  # needed at the end only, and the start of a run is timed
+
         name = artifacts.path(REPORT_FILE) if artifacts else ""
         report = report.complete(report_file=name, app=self.app)
         document = self._redactor.redact_json(report.document())
