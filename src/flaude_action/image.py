@@ -115,7 +115,7 @@ async def labels(reference: str, *, token: Secret | str | None = None) -> dict[s
     image = parse_reference(reference)
     async with Registry(credentials(token)) as registry:
         try:
-            return (await registry.look(image)).labels
+            return await registry.labels(image)
         except RegistryRefused as refused:
             raise pull_failed(image, refused.said, refused.status) from refused
 

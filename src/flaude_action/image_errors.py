@@ -50,7 +50,9 @@ def pull_failed(image: Reference, said: str, status: int) -> ImageError:
     if status == 404:
         return ImageError("image_not_found", details=which, dev=said, meta=meta)
     if status in (401, 403):
-        hint = "Check its name; a private one needs a registry that you are logged in to."
+        hint = (
+            "Check its name. A private one needs a login; one that only this engine has must be pushed first."
+        )
         details = f"{which} The registry wants other credentials (HTTP {status}), or there is no such image."
         return ImageError(
             "image_pull_failed", details=details, hint=hint, dev=said, retryable="user", meta=meta

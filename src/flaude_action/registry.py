@@ -61,14 +61,6 @@ class RegistryRefused(Exception):
 
 
 @dataclass(frozen=True)
-class RemoteImage:
-    """What a registry has under a name: its digest (of the index, when there is one) and amd64 labels."""
-
-    digest: str
-    labels: dict[str, str]
-
-
-@dataclass(frozen=True)
 class _Answer:
     status: int
     headers: httpx.Headers
@@ -123,9 +115,9 @@ class Registry:
         told = answer.headers.get("docker-content-digest", "")
         return told if _DIGEST.fullmatch(told) else (await self._manifest(image))[0]
 
-    async def look(self, image: Reference) -> RemoteImage:
-        """The image's digest and the labels of its linux/amd64 form; 404 when that is missing."""
-        digest, manifest = await self._manifest(image)
+    async def labels(self, image: Reference) -> dict[str, str]:
+        """The labels of the image's linux/amd64 form; 404 when that is missing."""
+        _, manifest = await self._manifest(image)
         if isinstance(listed := manifest.get("manifests"), list):
             manifest = (await self._manifest(image.at(_amd64(listed))))[1]
         config = _digest_in(manifest.get("config"))
@@ -136,7 +128,7 @@ class Registry:
         settings = document.get("config")
         labels = settings.get("Labels") if isinstance(settings, dict) else None
         pairs = labels.items() if isinstance(labels, dict) else ()
-        return RemoteImage(digest, {key: value for key, value in pairs if isinstance(value, str)})
+        return {key: value for key, value in pairs if isinstance(value, str)}
 
     async def add_tag(self, image: Reference, tag: str) -> None:
         """Make `tag` point at an image of the same repository."""
