@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from docs import tables
 from tests.support.engines import ROOT
 
+from flaude_action.catalog import CATALOG
 from flaude_action.inputs import FILE_READERS, READERS, Inputs
 from flaude_action.run_report import Outputs
 
@@ -94,3 +96,11 @@ def test_page_names_everything() -> None:
     step = yaml.safe_load(block)[0]
     assert list(step["with"]) == list(ACTION["inputs"])
     assert all(f"| `{name}` |" in page for name in ACTION["outputs"])
+
+
+def test_every_failure_has_its_anchor() -> None:
+    """The link of each annotation leads to a heading of its own; ids are what GitHub's anchors can be."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / "failures.md").read_text(), re.MULTILINE)
+    assert headings == list(CATALOG)
+    assert all(re.fullmatch(r"[a-z_]+", type_) for type_ in CATALOG)
+    assert {kind.url.partition("#")[2] for kind in CATALOG.values()} == set(CATALOG)
