@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 TOOLS_READY := $(TOOLS)/.ready
 SOAK_RUNS ?= 40
 
-.PHONY: help demo test lint types format docs bench soak lock tools owner clean
+.PHONY: help demo test lint types format docs bench compare soak lock tools owner clean
 .DEFAULT_GOAL := help
 
 help: ## Say what the targets are
@@ -36,6 +36,9 @@ docs: $(READY) ## Write the tables of inputs, outputs and failures again
 
 bench: $(READY) ## Measure the budgets; prints a table and judges nothing
 	@$(BIN)/python -m bench
+
+compare: $(READY) ## Run ten ends beside flaude 0.6.1 from PyPI and write docs/compared-with-flaude.md
+	@$(BIN)/python -m bench.compare_flaude
 
 soak: $(READY) ## Run SOAK_RUNS runs and look for leaked processes, machines and files
 	@$(BIN)/python -m bench.soak --runs $(SOAK_RUNS)

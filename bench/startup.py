@@ -76,7 +76,7 @@ def fly() -> Iterator[str]:
 
 def measure(pairs: int = 15) -> dict[str, float]:
     """`{ours_s, flaude_s, ratio}`: medians over the pairs; the ratio is the median of the pairs' own."""
-    theirs = _flaude_python()
+    theirs = flaude_python()
     their_environment = {"FLY_API_TOKEN": "fm2_bench"}
     found = []
     with fly() as url, tempfile.TemporaryDirectory() as workspace:
@@ -127,7 +127,7 @@ def our_environment(url: str, workspace: Path) -> dict[str, str]:
     return runner | {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
 
 
-def _flaude_python() -> Path:
+def flaude_python() -> Path:
     """A virtual environment of its own, made once; flaude is measured as its users install it."""
     folder = CACHE / f"bench-{FLAUDE}-{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"

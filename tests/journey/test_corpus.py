@@ -59,9 +59,9 @@ def test_end(case: Case, seen: dict[str, Seen | BaseException]) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("case", named(corpus_agent.OTHERS))
-def test_recorded_run(case: Case, seen: dict[str, Seen | BaseException]) -> None:
-    """The recorded runs of which another of the same kind stands above."""
+@pytest.mark.parametrize("case", named([*corpus_agent.OTHERS, *corpus_step.PATIENT]))
+def test_end_that_takes_long(case: Case, seen: dict[str, Seen | BaseException]) -> None:
+    """The recorded runs of which another of the same kind stands above, and what takes minutes."""
     check(seen[case.name])
 
 

@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.support.claude_runs import player, to_play
 from tests.support.fly import LocalFlyHandle, localfly
-from tests.support.step import IMAGE, Running, Stage, make_repository, process_images
+from tests.support.step import IMAGE, Stage, make_repository, process_images
 
 from flaude_action.catalog import CATALOG
 from localfly.githost import serve_githost
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.step import Ended
@@ -34,7 +36,15 @@ MARKER, PLATFORM, NONE = "log_marker", "platform_log", "none"
 EXIT_OF = {"success": 0, "failure": 1, "cancelled": 130}
 ALWAYS = 100_000
 
-Act = Callable[[Running, LocalFlyHandle], Awaitable[None]]
+
+class Story(Protocol):
+    """What a case's acts need of a run in progress, whoever runs it."""
+
+    async def until(self, text: str) -> str: ...
+    def signal(self, number: signal.Signals) -> None: ...
+
+
+Act = Callable[[Story, LocalFlyHandle], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class Case:
 def after(line: str) -> Act:
     """Wait for a line of the step's log."""
 
-    async def act(running: Running, fly: LocalFlyHandle) -> None:
+    async def act(running: Story, fly: LocalFlyHandle) -> None:
         await running.until(line)
 
     return act
@@ -91,7 +101,7 @@ def forge(event: Mapping[str, Any] | None, *, said: int | None = 137, **order: A
     if said is not None:
         order["runner_line"] = f"machine exited with exit code {said}, not restarting"
 
-    async def act(running: Running, fly: LocalFlyHandle) -> None:
+    async def act(running: Story, fly: LocalFlyHandle) -> None:
         await fly.end(await _machine(fly), event, **order)
 
     return act
@@ -100,7 +110,7 @@ def forge(event: Mapping[str, Any] | None, *, said: int | None = 137, **order: A
 def ask(method: str, action: str = "", body: Mapping[str, Any] | None = None, **query: str) -> Act:
     """Somebody else calls the Machines API about our machine."""
 
-    async def act(running: Running, fly: LocalFlyHandle) -> None:
+    async def act(running: Story, fly: LocalFlyHandle) -> None:
         answer = await fly.call(method, f"/machines/{await _machine(fly)}{action}", body, params=query)
         assert answer.is_success, answer.text
 
@@ -110,25 +120,25 @@ def ask(method: str, action: str = "", body: Mapping[str, Any] | None = None, **
 def order(*faults: Mapping[str, Any]) -> Act:
     """From now on, these faults."""
 
-    async def act(running: Running, fly: LocalFlyHandle) -> None:
+    async def act(running: Story, fly: LocalFlyHandle) -> None:
         for fault in faults:
             await fly.fault(**fault)
 
     return act
 
 
-async def kill(running: Running, fly: LocalFlyHandle) -> None:
+async def kill(running: Story, fly: LocalFlyHandle) -> None:
     await fly.kill(await _machine(fly))
 
 
-async def vanish(running: Running, fly: LocalFlyHandle) -> None:
+async def vanish(running: Story, fly: LocalFlyHandle) -> None:
     await fly.vanish(await _machine(fly))
 
 
 def send(number: signal.Signals) -> Act:
     """The runner signals the step."""
 
-    async def act(running: Running, fly: LocalFlyHandle) -> None:
+    async def act(running: Story, fly: LocalFlyHandle) -> None:
         running.signal(number)
 
     return act
@@ -157,8 +167,9 @@ def guest_says(document: Mapping[str, Any] | str) -> dict[str, Any]:
 # Running and checking.
 
 
-async def run(case: Case, folder: Path) -> tuple[Ended, list[str]]:
-    """The whole step; how it ended and which machines are left."""
+@asynccontextmanager
+async def staged(case: Case, folder: Path) -> AsyncIterator[Stage]:
+    """Fly, git host and images as the case wants them, before anything runs."""
     sha = make_repository(folder)
     if case.prepared is not None:
         case.prepared(folder / "repositories")
@@ -175,13 +186,18 @@ async def run(case: Case, folder: Path) -> tuple[Ended, list[str]]:
     ):
         for fault in case.faults:
             await fly.fault(**fault)
-        stage = Stage(fly, githost, NOWHERE, folder, sha, FOREIGN if case.runs is not None else IMAGE)
+        yield Stage(fly, githost, NOWHERE, folder, sha, FOREIGN if case.runs is not None else IMAGE)
+
+
+async def run(case: Case, folder: Path) -> tuple[Ended, list[str]]:
+    """The whole step; how it ended and which machines are left."""
+    async with staged(case, folder) as stage:
         environment = "".join(f"{name}: {shlex.quote(text)}\n" for name, text in _environment(case).items())
         running = await stage.start(**{"env": environment, **case.inputs})
         for act in case.acts:
-            await act(running, fly)
+            await act(running, stage.fly)
         ended = await running.ended()
-        await fly.settings(tokens=[])  # whatever the case was about: now we look
+        await stage.fly.settings(tokens=[])  # whatever the case was about: now we look
         return ended, await stage.machines_left()
 
 

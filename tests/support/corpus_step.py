@@ -124,6 +124,13 @@ BOOTING = [
          faults=(respond("/exec$", 412, error("failed_precondition: machine not running"), times=2),)),
     Case("boot: exec leaves the zero out", "", RESULT, settings={"exec_exit_code_zero": "omitted"}),
 ]  # fmt: skip
+PATIENT = [
+    Case("boot: it never starts", "machine_boot_timeout", NONE, settings={"boot_delay_s": 900.0}, slow=True,
+         **LOST),
+    Case("boot: exec is never ready", "boot_marker_missing", NONE, guest=program("sleep 900"), slow=True,
+         faults=(respond("/exec$", 412, error("failed_precondition: machine not running")),)),
+]  # fmt: skip
+"""What takes minutes, because so long do we wait."""
 
 
 def private(repositories: Path) -> None:
