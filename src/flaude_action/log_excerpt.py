@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TAIL_LINES = 200
-PHASE_LINES = 60
+PHASE_LINES = 100
 _EVENT = "[flaude:event:"
 _NOT_THE_WORK = re.compile(r"^\s*$|^\[flaude|^\[(?:runner|proxy|health|lb|flyd)\] ")
 # Where the guest was when a failure of this phase of the catalog happened.
@@ -56,12 +56,15 @@ class LogExcerpt:
 
         When the machine itself failed, those of the work it was at, or else of the platform.
         """
-        said = self._said.get(_GUEST_PHASE.get(phase, ""))
+        said = self._work(_GUEST_PHASE.get(phase, ""))
         if not said and phase in _ANY_PHASE:
-            said = next(reversed(self._said.values()), None)
-            if not said:
-                return tuple(line for line in self._tail if not line.startswith("[flaude"))[-count:]
-        return tuple(said)[-count:] if said else ()
+            platform = tuple(line for line in self._tail if not line.startswith("[flaude"))
+            said = next(filter(None, map(self._work, reversed(self._said))), platform)
+        return said[-count:]
+
+    def _work(self, phase: str) -> tuple[str, ...]:
+        lines = self._said.get(phase, ())
+        return tuple(line for line in lines if not (_NOT_THE_WORK.match(line) or INIT_LINE.match(line)))
 
     def _enter(self, event_line: str) -> None:
         event = parse_event_line(event_line) or {}
@@ -69,10 +72,8 @@ class LogExcerpt:
             self._phase = str(event["phase"])
 
     def _keep(self, lines: Sequence[str]) -> None:
-        last = lines[-PHASE_LINES:]
-        work = [line for line in last if not _NOT_THE_WORK.match(line) and not INIT_LINE.match(line)]
-        if work:
+        if lines:
             # Last in, last in order: the newest work is found first.
             said = self._said.pop(self._phase, None) or deque(maxlen=PHASE_LINES)
-            said.extend(work)
+            said.extend(lines[-PHASE_LINES:])
             self._said[self._phase] = said

@@ -107,7 +107,10 @@ class Report:
         self.lines += len(lines)
         if safe:
             self._write_log("\n".join(safe) + "\n")
-        self._excerpt.see([cut(line[len(MARGIN) :], TAIL_LINE_CHARS) for line in safe])
+        self._excerpt.see([
+            line[len(MARGIN) :] if len(line) < TAIL_LINE_CHARS else cut(line[len(MARGIN) :], TAIL_LINE_CHARS)
+            for line in safe
+        ])  # fmt: skip
         shown = safe if self.debugging else [line for line in safe if not line.startswith(_EVENT)]
         if shown:
             self._print("\n".join(map(cut, shown)))
