@@ -257,7 +257,7 @@ def _by_marker(evidence: Evidence, marker: int) -> Verdict | None:
     if not evidence.ours and not (evidence.log_complete and evidence.platform_code == 0):
         return None
     judged = _by_code(evidence, 0, "log_marker")
-    return replace(judged, warnings=(*judged.warnings, ("verdict_unconfirmed", "")))
+    return replace(judged, warnings=(("verdict_unconfirmed", ""),)) if judged.ok else judged
 
 
 def _by_code(evidence: Evidence, code: int, source: Source) -> Verdict:
