@@ -133,7 +133,7 @@ def _local(options: argparse.Namespace) -> int:
 
 
 def _rehearse(options: argparse.Namespace) -> int:
-    from flaude_action.rehearse import rehearse
+    from flaude_action.rehearsal.rehearse import rehearse
 
     cache = Path(options.cache) if options.cache else _cache_folder()
     return _run(rehearse(backend=options.backend, cache=cache, keep=options.keep))

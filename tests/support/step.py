@@ -18,7 +18,7 @@ from tests.support import engines
 from tests.support.fly import LocalFlyHandle, localfly
 
 from flaude_action import DEFAULT_IMAGE
-from flaude_action.rehearse_step import read_file_entries
+from flaude_action.rehearsal.step import read_file_entries
 from localfly.githost import PRIVATE_TOKEN_FILE, serve_githost
 from localfly.messages import serve_messages
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flaude_action.rehearse_log import Annotation, StepLog
+from flaude_action.rehearsal.log import Annotation, StepLog
 
 
 def shown(*lines: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from flaude_action.rehearse import SCENES
-from flaude_action.rehearse_model import about_the_model, own_model, scripted_model
+from flaude_action.rehearsal.model import about_the_model, own_model, scripted_model
+from flaude_action.rehearsal.rehearse import SCENES
 from localfly.messages_script import Script
 
 KEY = {"ANTHROPIC_API_KEY": "sk-ant-mine"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flaude_action.rehearse_log import Annotation
-from flaude_action.rehearse_page import show_ending
-from flaude_action.rehearse_step import Ending
+from flaude_action.rehearsal.log import Annotation
+from flaude_action.rehearsal.page import show_ending
+from flaude_action.rehearsal.step import Ending
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flaude_action.rehearse_step import read_file_entries
+from flaude_action.rehearsal.step import read_file_entries
 
 if TYPE_CHECKING:
     from pathlib import Path

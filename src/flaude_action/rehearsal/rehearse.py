@@ -1,8 +1,8 @@
 """The verb `rehearse`: the real step, twice, on this computer alone; once it must succeed, once it must fail.
 
 Real are flaude-action, its guest, git and Claude Code. Fly is played by `localfly`, GitHub's git host by
-`localfly.githost` and the model by a script, each on loopback. What a step is given is in `rehearse_step`,
-what stands around it in `rehearse_stage`, what runs its machines in `rehearse_engine`.
+`localfly.githost` and the model by a script, each on loopback. What a step is given is in `step`,
+what stands around it in `stage`, what runs its machines in `engine`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flaude_action.rehearse_engine import Engine, choose_engine
-from flaude_action.rehearse_image import Unavailable
-from flaude_action.rehearse_model import about_the_model, own_model, scripted_model
-from flaude_action.rehearse_page import heading, log_line, say, show_ending, show_text, verdict
-from flaude_action.rehearse_stage import APP, EXAMPLE, Stage, set_stage
-from flaude_action.rehearse_step import Ending, run_step
+from flaude_action.rehearsal.engine import Engine, choose_engine
+from flaude_action.rehearsal.image import Unavailable
+from flaude_action.rehearsal.model import about_the_model, own_model, scripted_model
+from flaude_action.rehearsal.page import heading, log_line, say, show_ending, show_text, verdict
+from flaude_action.rehearsal.stage import APP, EXAMPLE, Stage, set_stage
+from flaude_action.rehearsal.step import Ending, run_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """A step's output as a run's page shows it: commands obeyed, secrets masked, annotations collected.
 
 What the runner reads: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands.
-Running the step is `rehearse_step`'s.
+Running the step is `step`'s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What plays Fly's machines in a rehearsal: containers when they can be had soon, else plain processes.
 
-The containers' image is `rehearse_image`'s; what happens on the machines is `rehearse`'s.
+The containers' image is `image`'s; what happens on the machines is `rehearse`'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action import machine_dockerfile
 from flaude_action.machine_dockerfile import DOCKERFILE, SOURCES
-from flaude_action.rehearse_image import (
+from flaude_action.rehearsal.image import (
     IMAGE_NAME,
     Unavailable,
     ensure_image,

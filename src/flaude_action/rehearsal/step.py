@@ -1,6 +1,6 @@
 """One step as the Actions runner would run it: its environment and files before, its outputs after.
 
-How its log is shown is `rehearse_log`'s; which steps there are and what they should come to is `rehearse`'s.
+How its log is shown is `log`'s; which steps there are and what they should come to is `rehearse`'s.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flaude_action.rehearse_log import Annotation, StepLog
+from flaude_action.rehearsal.log import Annotation, StepLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-SOURCES = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parents[2]
 STEP = "flaude"
 _FILES = ("OUTPUT", "STATE", "ENV", "PATH", "STEP_SUMMARY")
 _HEREDOC = re.compile(r"(?P<name>[^=]+?)<<(?P<end>.+)")

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flaude_action.rehearse_step import Ending
+    from flaude_action.rehearsal.step import Ending
 
 WIDTH = 100
 _NAME_WIDTH = 22

@@ -1,6 +1,6 @@
 """Everything around the step in a rehearsal, on loopback: the example repository, its git host, and Fly.
 
-The model is each scene's own and is served by `rehearse`; who plays the machines is `rehearse_engine`'s.
+The model is each scene's own and is served by `rehearse`; who plays the machines is `engine`'s.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from localfly.serve import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from flaude_action.rehearse_engine import Engine
+    from flaude_action.rehearsal.engine import Engine
 
-EXAMPLE = Path(__file__).resolve().parent / "rehearsal"
+EXAMPLE = Path(__file__).resolve().parent / "example"
 APP = "local"
 _GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
