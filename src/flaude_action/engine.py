@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 PLATFORM: Final = "linux/amd64"
 OLDEST_API: Final = "1.41"
 """Docker 20.10's, the oldest engine that is tested."""
-ANSWER_S: Final = 5
+ANSWER_S: Final = 10
+WORK_S: Final = 60
+"""A busy engine takes its time to remove a large image."""
 SILENCE_S: Final = 3600
 """A stream may be silent for this long; the callers' own limits are shorter."""
 QUIET_S: Final = 0.8
@@ -70,6 +72,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         """Raises ImageError `engine_missing` when no engine answers or it is too old."""
         self._api = await asyncio.to_thread(self._connect, ANSWER_S)
+        self._api.timeout = WORK_S
         self._version = self._api.api_version
         return self
 
