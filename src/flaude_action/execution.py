@@ -21,11 +21,11 @@ from flaude_action.guest_work import GuestWork
 from flaude_action.log_witness import LogWitness
 from flaude_action.logs import LogFollower
 from flaude_action.machine import End, Launch, Machine, metadata, new_nonce
-from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig
+from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig, guest_of
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Evidence, OwnStop, Verdict, judge
 from flaude_action.waiting import Cancellation, Deadline, unless_cancelled
-from flaude_guest.protocol import IMAGE_LABEL, PHASES, PROTOCOL
+from flaude_guest.protocol import IMAGE_LABEL, PHASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,12 +161,11 @@ class Execution:
         life.ours = not foreign
         if foreign or self._config.guest == "flaude" or self._config.image == DEFAULT_IMAGE:
             return True
-        version = life.machine.record.image_ref.labels.get(IMAGE_LABEL)
-        if version is None:
-            raise _ImageIsForeign
-        if version != str(PROTOCOL):
-            details = f"The image speaks protocol {version[:8]}, this action speaks {PROTOCOL}."
-            life.trouble = GuestError("protocol_mismatch", details=details)
+        try:
+            if guest_of(life.machine.record.image_ref.labels.get(IMAGE_LABEL)) == "foreign":
+                raise _ImageIsForeign
+        except GuestError as error:
+            life.trouble = error
         return life.trouble is None
 
     async def _live(self, life: _Life, launch: Launch, deadline: Deadline) -> None:

@@ -11,6 +11,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from flaude_action import DEFAULT_IMAGE
+from flaude_action.errors import ImageError
+from flaude_action.machine_config import guest_of
+from flaude_guest.protocol import IMAGE_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from flaude_action.inputs import Inputs
     from flaude_action.machine_config import Guest
+    from flaude_action.secret import SecretStr
 
 ImageSource = Literal["given", "built", "reused", "default"]
 
@@ -39,7 +43,7 @@ async def choose_image(
     Raises what `image.ensure_image` raises; with `trusted` False a missing image is `image_untrusted`.
     """
     if inputs.image:
-        return ChosenImage(inputs.image, "given", "auto")
+        return ChosenImage(inputs.image, "given", await _guest_in(inputs.image, inputs.fly_api_token))
     if not inputs.base_image and not inputs.dockerfile:
         return ChosenImage(DEFAULT_IMAGE, "default", "flaude")
     from flaude_action.image import ensure_image
@@ -56,3 +60,23 @@ async def choose_image(
         say=say,
     )
     return ChosenImage(image.reference, image.source, "flaude")
+
+
+async def _guest_in(reference: str, token: SecretStr | None) -> Guest:
+    """What the image's label says, asked of Fly's registry before there is a machine.
+
+    Elsewhere, or when it does not answer, Fly's own record of the machine tells later.
+    """
+    from flaude_action.image import labels
+    from flaude_action.image_reference import parse_reference
+    from flaude_action.registry_credentials import fly_registry
+
+    if parse_reference(reference).host != fly_registry():
+        return "auto"
+    try:
+        version = (await labels(reference, token=token)).get(IMAGE_LABEL)
+    except ImageError as error:
+        if error.type == "image_not_found":
+            raise
+        return "auto"
+    return guest_of(version)

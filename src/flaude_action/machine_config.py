@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from flaude_action import DEFAULT_IMAGE
-from flaude_action.errors import ConfigError
+from flaude_action.errors import ConfigError, GuestError
 from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PROTOCOL, PROVISION_WINDOW_S
 
 if TYPE_CHECKING:
@@ -239,6 +239,16 @@ class MachineConfig:
             "stop_config": {"signal": "SIGTERM", "timeout": "30s"},
             "metadata": {**self.metadata, **metadata},
         }
+
+
+def guest_of(version: str | None) -> Guest:
+    """What an image's label says of our guest. Raises GuestError when it is another release's."""
+    if version is None:
+        return "foreign"
+    if version != str(PROTOCOL):
+        details = f"The image speaks protocol {version[:8]}, this action speaks {PROTOCOL}."
+        raise GuestError("protocol_mismatch", details=details)
+    return "flaude"
 
 
 def reveal(value: SecretText | None) -> str:

@@ -101,7 +101,8 @@ def check_greetings(ended: Ended) -> None:
     patch = (ended.workspace / ended.outputs["patch_file"]).read_text()
     assert json.loads(ended.outputs["changed_files"]) == ["agent.txt", "setup.txt"]
     assert patch.count("+Hello from /opt/tool as flaude-agent\n") == 2
-    work = ended.log.partition("guest: setup")[2]
+    _, begun, work = ended.log.partition("[flaude] checked out")
+    assert begun
     for gone in ("missing", "of-the-base", "LD_PRELOAD", "BASH_ENV", "PYTHON", "cannot be preloaded"):
         assert gone not in work
 
@@ -118,7 +119,10 @@ async def test_setup_and_agent_use_the_bases_toolchain(tmp_path: Path, toolchain
 @pytest.mark.registry
 @pytest.mark.full
 async def test_a_step_with_a_base_image(tmp_path: Path, registry: str) -> None:
-    """The same by the input `base_image`: built, pushed and pulled by the first step, found by the second."""
+    """By the input `base_image`: built and pushed by one step, found by the next, named by the third.
+
+    A name that Fly's registry does not have is told before there is a machine.
+    """
     push(user_base("toolchain", TOOLCHAIN, FILES), base := f"{registry}/toolchain:1")
     inputs = GREET_TOO | {"image": None, "base_image": base}
     environ = {"FLY_REGISTRY_HOST": registry}
@@ -126,12 +130,21 @@ async def test_a_step_with_a_base_image(tmp_path: Path, registry: str) -> None:
         async with stage(tmp_path, GREETING, image="none", pull_images="missing") as here:
             built = await here.step(environ=environ, **inputs)
             found = await here.step(environ=environ, **inputs)
+            named = GREET_TOO | {"image": found.outputs["image"]}
+            given = await here.step(environ=environ, **named)
+            made = len(await here.fly.requests("POST", "/machines"))
+            absent = await here.step(environ=environ, image=f"{registry}/{here.fly.app}:absent")
+            made_then = len(await here.fly.requests("POST", "/machines"))
     finally:
         forget(registry)
     check_greetings(built)
     check_greetings(found)
     assert (built.outputs["image_source"], found.outputs["image_source"]) == ("built", "reused")
-    assert built.outputs["image"] == found.outputs["image"]
+    assert built.outputs["image"] == found.outputs["image"] == given.outputs["image"]
+    check_greetings(given)
+    assert given.outputs["image_source"] == "given"
+    assert (absent.exit_code, absent.outputs["error_type"]) == (1, "image_not_found")
+    assert made_then == made
 
 
 def test_root_uses_nothing_the_agent_can_replace(tmp_path: Path, toolchain_image: str) -> None:
