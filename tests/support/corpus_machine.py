@@ -93,7 +93,7 @@ OURS = [
     ours("no event but the platform's line", "killed_by_signal", PLATFORM, forge(None), code="137"),
     ours("no event and no exec: the guest's last word", "killed_by_signal", MARKER,
          order(respond("/exec$", 500, "busy")), ask("POST", "/stop"), settings={"exit_event_shape": "none"},
-         code="143"),
+         code="143", warned=()),
     Case("ours no event and no document: a good last word", "collect_failed", MARKER, code="0",
          guest={"argv": ["sh", "-c", "sleep 1; echo '[flaude:exit:0]'"]},
          settings={"exit_event_shape": "none"},
