@@ -57,7 +57,7 @@ async def test_a_fast_container_is_told_whole_and_removed() -> None:
         machine = await create(fly, "seq 350; head -c 40000 /dev/zero | tr '\\0' x; echo; echo e >&2; exit 7")
         await fly.until(machine, "destroyed")
         lines = await fly.lines(machine)
-        # The engine reads the two outputs independently of each other: each has its order, both together none.
+        # The engine reads the two outputs on their own: each has its order, both together have none.
         assert lines.count("e") == 1
         printed = [line for line in lines if line != "e"]
         assert printed[:351] == [*map(str, range(1, 351)), "x" * 40_000]
