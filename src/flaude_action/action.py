@@ -116,7 +116,7 @@ async def _step(
     flaps, api = base_urls(environ)
     token = inputs.fly_api_token or ""
     async with Fly(token, flaps_url=flaps, api_url=api, user_agent=USER_AGENT) as fly:
-        plan = await preflight(inputs, event, fly)
+        plan = await unless_cancelled(preflight(inputs, event, fly), cancellation)
         workspace = Path(environ.get("GITHUB_WORKSPACE") or ".")
         image = await _image(inputs, workspace, plan, report, cancellation)
         config = replace(plan.config, image=image.reference, guest=image.guest)

@@ -195,6 +195,24 @@ async def test_cancel_saves_the_work_and_leaves_nothing(tmp_path: Path) -> None:
     assert said == ""
 
 
+async def test_cancel_before_there_is_a_machine(tmp_path: Path) -> None:
+    """A cancel while Fly is still being asked about the app ends the step at once; nothing is created."""
+    async with stage(tmp_path) as here:
+        await here.fly.fault(r"/v1/apps/local$", action="delay", seconds=20)
+        running = await here.start()
+        async with asyncio.timeout(20):
+            while not await here.fly.requests("GET", "/v1/apps/local"):  # noqa: ASYNC110 - another process has them
+                await asyncio.sleep(0.05)
+        running.signal(signal.SIGINT)
+        began = time.monotonic()
+        ended = await running.ended()
+        seconds = time.monotonic() - began
+        created = await here.fly.requests("POST", "/machines")
+    assert (ended.exit_code, ended.outputs["conclusion"]) == (130, "cancelled")
+    assert seconds < 3
+    assert created == []
+
+
 async def test_cancel_is_told_in_time_whatever_lags(tmp_path: Path) -> None:
     """With lagging logs and a slow destroy, a cancelled step has still told everything within six seconds."""
     async with stage(tmp_path, SLOW, log_lag_s=4.0, destroy_delay_s=8.0) as here:
