@@ -20,7 +20,7 @@ from flaude_action.guest_link import GuestLink
 from flaude_action.guest_work import GuestWork
 from flaude_action.log_witness import LogWitness
 from flaude_action.logs import LogFollower
-from flaude_action.machine import End, Launch, Machine, metadata, new_nonce
+from flaude_action.machine import End, History, Launch, Machine, metadata, new_nonce
 from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig, guest_of
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Evidence, OwnStop, Verdict, judge
@@ -260,13 +260,15 @@ class Execution:
         """What is known without waiting. Fly's events are asked for only when they can matter."""
         work, end = life.work, life.end
         needs_events = life.own_stop is None and (life.result is None or end is not None)
+        history = await life.machine.history() if needs_events else History()
         return Evidence(
             ours=life.ours,
             result=life.result,
             result_tampered=bool(work and work.status and work.status.tampered),
             provisioned=work is not None and work.provisioned,
             has_delivery=bool(self._config.repos),
-            exit=await life.machine.exit_event() if needs_events else None,
+            exit=history.exit,
+            never_started=history.never_started,
             state=end.state if end is not None else "",
             gone=end is not None and end.gone,
             own_stop=life.own_stop,

@@ -76,6 +76,14 @@ class End:
     gone: bool = False
 
 
+@dataclass(frozen=True)
+class History:
+    """The newest exit of the newest launch, if there is one; whether the launch is known and no start is."""
+
+    exit: ExitEvent | None = None
+    never_started: bool = False
+
+
 class Machine:
     """`async with Machine(...)` creates on the way in and destroys on the way out.
 
@@ -156,14 +164,17 @@ class Machine:
             return End("", gone=True)
         return End(self.record.state, gone=True)
 
-    async def exit_event(self) -> ExitEvent | None:
-        """The newest exit of the newest launch, None when there is none or Fly does not tell."""
-        for event in await self._events():
+    async def history(self) -> History:
+        """What Fly's events tell of the end; nothing when Fly does not give them."""
+        events = await self._events()
+        kinds = {event.type for event in events}
+        never_started = "launch" in kinds and "start" not in kinds
+        for event in events:
             if event.exit is not None or event.type == "crash":
-                return _told(event)
+                return History(_told(event))
             if event.type in ("start", "launch"):
-                return None
-        return None
+                break
+        return History(None, never_started)
 
     async def _events(self) -> Sequence[Event]:
         """The whole history; when Fly does not give it, the five newest events in the machine's record."""

@@ -34,6 +34,7 @@ Source = Literal["guest_result", "api_event", "api_status", "log_marker", "platf
 
 # The guest's own exit codes, for when its document is lost (flaude_guest.supervisor).
 _GUEST_CODES = {70: "environment_unusable", 75: "boot_marker_missing", 124: "run_timeout", 130: "cancelled"}
+_NEVER_STARTED = "Nothing ever ran on it: an image that Fly cannot pull is the usual cause."
 _NOT_STARTED_CODES = {126, 127}  # POSIX shells and init: command not executable, not found
 
 
@@ -84,8 +85,9 @@ class Evidence:
     """All that is known of one run.
 
     `result` is only set when its digest was right; `provisioned` says that our guest had taken the job,
-    `has_delivery` that a run which went well may owe us a patch. `trouble` is the catalog id of what kept us
-    from learning more, `work_lost` that the agent changed files whose patch did not reach us.
+    `never_started` that Fly's events tell of no start, `has_delivery` that a run which went well may owe us a
+    patch. `trouble` is the catalog id of what kept us from learning more, `work_lost` that the agent changed
+    files whose patch did not reach us.
     """
 
     ours: bool
@@ -93,6 +95,7 @@ class Evidence:
     result_tampered: bool = False
     provisioned: bool = False
     exit: ExitEvent | None = None
+    never_started: bool = False
     state: str = ""
     gone: bool = False
     marker: int | None = None
@@ -215,7 +218,8 @@ def _by_platform(evidence: Evidence) -> Verdict:
     if evidence.exit is not None and (judged := _by_event(evidence, evidence.exit)) is not None:
         return judged
     if evidence.state == "failed":
-        return _failed("machine_failed", source="api_status", code=evidence.platform_code)
+        failed = _failed("machine_failed", source="api_status", code=evidence.platform_code)
+        return replace(failed, details=_NEVER_STARTED if evidence.never_started else "")
     if evidence.marker is not None and (judged := _by_marker(evidence, evidence.marker)) is not None:
         return judged
     if evidence.platform_code:
@@ -225,7 +229,7 @@ def _by_platform(evidence: Evidence) -> Verdict:
     if evidence.platform_code == 0:
         return _failed(_owed(evidence) or "log_marker_missing", source="platform_log", code=0)
     if evidence.exit is None and (evidence.gone or evidence.state):
-        return _failed("machine_lost")
+        return replace(_failed("machine_lost"), details=_NEVER_STARTED if evidence.never_started else "")
     return _failed("outcome_unknown")
 
 

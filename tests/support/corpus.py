@@ -53,7 +53,7 @@ class Case:
 
     `type` is the output `error_type` and also tells the conclusion, `source` is `exit_code_source`, `code`
     the output `exit_code` where it matters, `exits` the step's own exit code where it is not the conclusion's
-    usual one, `warned` the types of all warnings.
+    usual one, `warned` the types of all warnings, `says` a part of the output `error_message`.
 
     Our guest plays the recorded run `plays` and ends as recorded, or by `then`; `guest` changes its entry in
     the images file. With `runs` the image is foreign and runs that shell program. `prepared` gets the folder
@@ -67,6 +67,7 @@ class Case:
     code: str | None = None
     exits: int | None = None
     warned: tuple[str, ...] = ()
+    says: str = ""
     plays: str = "success"
     then: str = ""
     runs: str | None = None
@@ -220,6 +221,8 @@ def wrong(case: Case, ended: Ended, left: list[str]) -> list[str]:
         ("machines left", left if case.leaves else [], left),
         ("leads with", case.type, _lead(ended, case.type)),
     ]
+    if case.says not in outputs["error_message"]:
+        checks.append(("message", case.says, outputs["error_message"]))
     if case.code is not None:
         checks.append(("exit code", case.code, outputs["exit_code"]))
     return [f"{what}: {due!r} was due, but it is {is_!r}" for what, due, is_ in checks if due != is_]

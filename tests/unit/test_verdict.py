@@ -229,6 +229,13 @@ def test_marker_alone_is_said_to_be_unconfirmed() -> None:
     assert verdict.warnings == (("verdict_unconfirmed", ""),)
 
 
+@pytest.mark.parametrize("state", ["failed", "destroyed"])
+def test_a_machine_that_never_started_is_said_to(state: str) -> None:
+    """Where Fly's events tell of no start, the message says so; else it does not."""
+    assert "Nothing ever ran" in judge(Evidence(True, state=state, never_started=True)).details
+    assert judge(Evidence(True, state=state)).details == ""
+
+
 def test_later_kill_is_a_notice() -> None:
     """What contradicts a good document is told, not weighed."""
     verdict = judge(Evidence(True, result=good(), exit=ExitEvent(exit_code=137), state="failed"))
