@@ -89,7 +89,7 @@ class Watched:
         return line
 
     def signal(self, number: signal.Signals) -> None:
-        raise NotImplementedError("flaude is compared in what it says of machines, not of signals")
+        raise AssertionError("flaude is compared in what it says of machines, not of signals")
 
 
 async def flaude_says(case: Case, folder: Path) -> str:

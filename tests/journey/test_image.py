@@ -64,6 +64,7 @@ def workshop(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     assert docker("images", "--quiet", f"{proxy.address}/app") == ""
 
 
+@pytest.mark.full
 async def test_the_machine_image_is_built_once(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """First run: built and pushed. Second: found, with one look-up of our tag and one of the base's."""
     base, mirror = f"{proxy.address}/base:1", {"NPM_REGISTRY": engines.npm_registry()}
