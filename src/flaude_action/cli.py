@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     local.add_argument("--port", type=int, default=4280)
     local.add_argument("--state", default="", help="folder that keeps its state (default: a temporary one)")
     local.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    local.add_argument(
+        "--cache", default="", help="folder for what processes need (default: the user's cache folder)"
+    )
     local.set_defaults(verb=_local)
 
     rehearse = verbs.add_parser("rehearse", help="run the bundled example end to end, without accounts")
@@ -129,7 +132,8 @@ def _local(options: argparse.Namespace) -> int:
     from flaude_action.local import serve
 
     state = Path(options.state) if options.state else None
-    return _run(serve(options.backend, options.port, state, options.settings))
+    cache = Path(options.cache) if options.cache else _cache_folder()
+    return _run(serve(options.backend, options.port, state, options.settings, cache=cache))
 
 
 def _rehearse(options: argparse.Namespace) -> int:

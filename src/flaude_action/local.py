@@ -5,6 +5,7 @@ What it serves is `localfly`'s; a rehearsal that needs nothing set up is the ver
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from localfly.serve import Address, BackendName
+    from localfly.serve import BackendName
 
 _MISSING = (
     "`flaude-action local` needs its optional parts (no module {name}): pip install 'flaude-action[local]'"
@@ -24,34 +25,45 @@ localfly stands in for Fly at {url}. Point a step, a shell or flyctl at it:
   FLY_API_BASE_URL={url}
   FLY_API_TOKEN=any-text
   fly_app: {app}
+  image: {image}
 
 It starts machines for whoever asks on this computer. Ctrl-C ends it and removes them.
 """
 
 
-async def serve(backend: BackendName, port: int, state: Path | None, pairs: Sequence[str]) -> int:
-    """Serve until SIGINT or SIGTERM. 0, or 2 when it cannot start (the reason is on stderr)."""
+async def serve(
+    backend: BackendName, port: int, state: Path | None, pairs: Sequence[str], *, cache: Path
+) -> int:
+    """Serve until SIGINT or SIGTERM. 0, or 2 when it cannot start (the reason is on stderr).
+
+    With processes for machines, `cache` is where their commands and, if need be, Claude Code are put.
+    """
     try:
+        from flaude_action.rehearsal.engine import Engine, choose_engine
+        from flaude_action.rehearsal.image import Unavailable
         from localfly.backend import BackendUnavailable
         from localfly.serve import serving, told_to_end
         from localfly.settings import SettingError, Settings
     except ModuleNotFoundError as missing:
         return _refuse(_MISSING.format(name=missing.name))
+    engine = Engine("docker", "one that your Docker engine has, made from ours (docs/images.md)", "")
+    images = None
     try:
         settings = Settings.from_pairs(list(pairs))
         told = told_to_end()
-        async with serving(backend, settings=settings, state=state, port=port) as address:
-            _say(_note(address, settings.apps))
+        if backend == "process":
+            engine = await choose_engine("process", cache, lambda text: _say(f"{text}\n"))
+            images = cache / "images.json"
+            images.write_text(json.dumps(engine.programs))
+        async with serving(backend, settings=settings, state=state, port=port, images=images) as address:
+            app = settings.apps[0] if settings.apps else "<name>"
+            _say(_NOTE.format(url=address.flaps, app=app, image=engine.image))
             await told.wait()
-    except (SettingError, BackendUnavailable) as problem:
+    except (SettingError, BackendUnavailable, Unavailable) as problem:
         return _refuse(f"localfly: {problem}")
     except OSError as problem:
         return _refuse(f"localfly cannot serve on port {port}: {problem.strerror}")
     return 0
-
-
-def _note(address: Address, apps: Sequence[str]) -> str:
-    return _NOTE.format(url=address.flaps, app=apps[0] if apps else "<name>")
 
 
 def _say(text: str) -> None:

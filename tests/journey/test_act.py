@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
+from tests.support import engines
 from tests.support.act import GIT, Workflow, run_workflow
 from tests.support.fly import localfly
 
@@ -47,13 +50,30 @@ def example_repository(root: Path) -> str:
 
 
 @asynccontextmanager
+async def local(port: int) -> AsyncIterator[str]:
+    """`flaude-action local --backend docker`, as a user starts it; the address that it names."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "flaude_action", "local", "--backend", "docker", "--port", str(port)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        said = (await process.stdout.readuntil(b"FLY_API_TOKEN")).decode()
+        yield said.partition("FLY_FLAPS_BASE_URL=")[2].split()[0]
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
+@asynccontextmanager
 async def worked(
     folder: Path, image: str, turns: dict[str, Any]
 ) -> AsyncIterator[tuple[Workflow, list[Any]]]:
     """A workflow on a container machine with a model of these turns, and the machines left after it."""
     head = example_repository(folder)
     async with (
-        localfly(backend="docker") as fly,
+        local(engines.free_port()) as url,
         serve_messages(turns) as model,
         serve_githost(folder / "served") as githost,
     ):
@@ -61,16 +81,17 @@ async def worked(
             "prompt": "The sum is wrong. Repair it.",
             "anthropic_api_key": KEY,
             "anthropic_base_url": model,
-            "fly_api_token": fly.token,
-            "fly_app": fly.app,
+            "fly_api_token": "any-text",
+            "fly_app": "local",
             "image": image,
             "repository": f"{githost}/o/sums.git",
             "ref": head,
             "timeout": "3m",
         }
-        environment = {"FLY_FLAPS_BASE_URL": fly.flaps_url, "FLY_API_BASE_URL": fly.api_url}
+        environment = {"FLY_FLAPS_BASE_URL": url, "FLY_API_BASE_URL": url}
         ended: Workflow = await asyncio.to_thread(run_workflow, folder, inputs, environment)
-        yield ended, (await fly.call("GET", "/machines")).json()
+        async with httpx.AsyncClient(headers={"authorization": "Bearer any-text"}) as client:
+            yield ended, (await client.get(f"{url}/v1/apps/local/machines")).json()
 
 
 @pytest.mark.claude
