@@ -1,7 +1,7 @@
 """The library: run Claude Code on a machine of its own and get the result, as one call or line by line.
 
-Names and signatures are flaude's where flaude has them. The engine is `execution`; the GitHub step on top of
-it is `action`.
+Names and signatures are flaude's where flaude has them. The engine is `execution`, the value a call gives
+`run_result`; the GitHub step on top of it all is `action`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from flaude_action.execution import Execution
 from flaude_action.fly import Fly, base_urls
 from flaude_action.machine import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
+from flaude_action.run_result import RunResult
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import last_exit_marker
 
@@ -39,39 +40,6 @@ LINES_AHEAD = 10_000
 """Lines read ahead of a slow consumer. Then reading the log waits for it (the run itself does not), until
 `result()` is asked for: from then on the oldest unread lines are dropped."""
 APP_VISIBLE_S = 60.0
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended. `exit_code` is None when nothing told it; `state` is Fly's last word on the machine.
-
-    `destroyed` is True when Fly confirmed that the machine is gone. `result` is Claude Code's final text and
-    `patch` a git patch of what it changed: both are untrusted. `failure_type` is empty on success, else an id
-    of the failure catalog. `cost_usd` is the model's price as Claude Code tells it.
-    """
-
-    machine_id: str
-    exit_code: int | None
-    state: str
-    destroyed: bool
-    workspace_files: tuple[str, ...] = ()
-    conclusion: str = ""
-    failure_type: str = ""
-    exit_code_source: str = "none"
-    result: str = field(default="", repr=False)
-    structured_output: Any = field(default=None, repr=False)
-    session_id: str = ""
-    num_turns: int | None = None
-    cost_usd: float | None = None
-    patch: bytes = field(default=b"", repr=False)
-    logs: tuple[str, ...] = field(default=(), repr=False)
-    log_complete: bool = False
-    warnings: tuple[tuple[str, str], ...] = ()
-    phase_seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def success(self) -> bool:
-        return self.conclusion == "success"
 
 
 @dataclass(frozen=True)
@@ -179,7 +147,7 @@ class StreamingRun:
         try:
             with tempfile.TemporaryDirectory(prefix="flaude-") as folder:
                 outcome = await self._execute(start, Path(folder))
-                return outcome, _result(outcome, tuple(self._kept))
+                return outcome, RunResult.of(outcome, tuple(self._kept))
         finally:
             while self._lines.full():
                 self._lines.get_nowait()
@@ -282,27 +250,3 @@ def _token(given: str | SecretText | None) -> str:
     if not token:
         raise ConfigError("secret_missing", "No Fly token: pass token= or set FLY_API_TOKEN.")
     return token
-
-
-def _result(outcome: Outcome, logs: tuple[str, ...]) -> RunResult:
-    agent, verdict = outcome.agent, outcome.verdict
-    return RunResult(
-        machine_id=outcome.machine_id,
-        exit_code=verdict.exit_code,
-        state=outcome.state,
-        destroyed=not outcome.cleanup.startswith("leaked"),
-        workspace_files=tuple(outcome.changed_files()),
-        conclusion=verdict.conclusion,
-        failure_type=verdict.type,
-        exit_code_source=verdict.source,
-        result=str(agent.get("result") or ""),
-        structured_output=agent.get("structured_output"),
-        session_id=str(agent.get("session_id") or ""),
-        num_turns=agent.get("num_turns"),
-        cost_usd=agent.get("cost_usd"),
-        patch=outcome.files["patch"].read_bytes() if "patch" in outcome.files else b"",
-        logs=logs,
-        log_complete=outcome.evidence.log_complete,
-        warnings=verdict.warnings,
-        phase_seconds=outcome.phase_seconds,
-    )

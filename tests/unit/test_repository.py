@@ -27,7 +27,7 @@ TIERS = {
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_stream github image image_build"
     " registry registry_credentials report run_report state summary",
     "stages": "archive_links docker_steps execution guest_link guest_work image_choice logs"
-    " machine outcome preflight run step_report",
+    " machine outcome preflight run run_result step_report",
     "story": "action",
     "edge": "__main__ cli doctor local",
 }
