@@ -69,7 +69,11 @@ class Control:
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            except RuntimeError:
+                # The work has used up all processes there may be: one call at a time is better than none.
+                self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
