@@ -88,11 +88,6 @@ def starting_later(error: FlyAPIError) -> bool:
     return error.status_code in (408, 412) and any(one in error.detail.lower() for one in _START_NOT_YET)
 
 
-def machine_not_running(error: FlyAPIError) -> bool:
-    """True when `exec` was refused because the machine is not up (yet, or any more)."""
-    return "machine not running" in error.detail.lower()
-
-
 def _type_of(status: int, code: str, said: str, method: str, path: str) -> str:
     if path.startswith("/api/"):
         return "log_stream_lost"

@@ -8,7 +8,7 @@ and in the action. Who speaks the words is elsewhere: `flaude_action.guest_link`
 import hashlib
 import json
 import re
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, Optional
 
 PROTOCOL = 1
 """Version of everything in this module. Host and guest must agree on it exactly."""
@@ -101,8 +101,3 @@ def parse_event_line(line: str) -> Optional[Dict[str, Any]]:
 def break_markers(text: str) -> str:
     """Make it impossible for text that passes through to be read as one of our own lines."""
     return text.replace(_MARKER_WORD, "[flaude\\:")
-
-
-def chunk_lengths(size: int, chunk: int = COLLECT_CHUNK_BYTES) -> List[int]:
-    """How a file of `size` bytes is cut for `collect`."""
-    return [min(chunk, size - start) for start in range(0, size, chunk)]
