@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from localfly.settings import Settings
 
 
+EXEC_STATES = ("started", "stopping", "restarting")
+"""Its program runs: a machine that is told to stop is still up until it has."""
+
+
 class ExecApi:
     def __init__(self, fly: Fly) -> None:
         self._fly, self._settings = fly, fly.settings
@@ -35,7 +39,7 @@ class ExecApi:
         if not isinstance(timeout_s, int | float) or timeout_s < 0:
             raise invalid("invalid ExecRequest.Timeout")
         run = self._fly.flyd.run_of(machine)
-        if run is None or run.workload is None or machine.state not in ("started", "stopping"):
+        if run is None or run.workload is None or machine.state not in EXEC_STATES:
             raise precondition("machine not running")
         try:
             async with asyncio.timeout(min(timeout_s, self._settings.exec_timeout_max_s)):

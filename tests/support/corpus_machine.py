@@ -107,8 +107,10 @@ OURS = [
     Case("ours stopped by somebody", "machine_stopped_externally", RESULT,
          acts=(WORKING, ask("POST", "/stop")), code="143", **BUSY),
     ours("destroyed by somebody", "machine_stopped_externally", EVENT, ask("DELETE", force="true")),
-    Case("ours restarted by somebody", "machine_stopped_externally", NONE,
-         acts=(WORKING, ask("POST", "/restart")), slow=True, **BUSY),
+    Case("ours restarted by somebody", "machine_stopped_externally", RESULT,
+         acts=(WORKING, ask("POST", "/restart")), code="143", **BUSY),
+    ours("restarted without mercy", "machine_stopped_externally", NONE,
+         ask("POST", "/restart", signal="SIGKILL"), slow=True),
 ]  # fmt: skip
 
 
