@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -47,7 +48,8 @@ def modules(package: Path) -> list[Path]:
     return sorted(package.glob("*.py"))
 
 
-def imported(path: Path, *, run_time_only: bool = False) -> set[str]:
+@functools.cache
+def imported(path: Path, *, run_time_only: bool = False) -> frozenset[str]:
     """Dotted names of what a module imports, of a package's own members always as `package.member`."""
     tree = ast.parse(path.read_text())
     typing_only = {
@@ -67,7 +69,7 @@ def imported(path: Path, *, run_time_only: bool = False) -> set[str]:
             members = {f"{node.module}.{alias.name}" for alias in node.names}
             files = {name for name in members if (SRC / (name.replace(".", "/") + ".py")).exists()}
             names |= files or {str(node.module)}
-    return names
+    return frozenset(names)
 
 
 def tops(path: Path) -> set[str]:
