@@ -172,7 +172,7 @@ def test_the_machine_does_not_outlive_its_deadline(tmp_path: Path) -> None:
         g.ask("provision", stdin=job(limits={"hold_s": 600}))
         assert g.result()["error"]["type"] == "run_timeout"
         assert g.exit_code(5) == 124
-        assert 2 < time.monotonic() - started < 4
+        assert 2 < time.monotonic() - started < 7
     assert g.lines()[-2:] == ["[flaude] the machine's deadline of 3 s has passed", "[flaude:exit:124]"]
 
 

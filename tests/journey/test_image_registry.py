@@ -146,13 +146,13 @@ async def test_a_passing_error_is_asked_again(proxy: Proxy, upstream: str) -> No
 
 async def test_a_registry_that_does_not_answer(proxy: Proxy) -> None:
     """A silent registry ends the question when the patience is over, not when the connection does."""
-    proxy.delay("HEAD", 1.0)
+    proxy.delay("HEAD", 5.0)
     began = time.monotonic()
     async with Registry(patience_s=0.3) as registry:
         with pytest.raises(RegistryRefused) as raised:
             await registry.digest(parse_reference(f"{proxy.address}/slow:1"))
     assert raised.value.status == 0
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 4
 
 
 async def test_fly_gets_user_x_and_the_bare_token(proxy: Proxy, upstream: str) -> None:

@@ -216,7 +216,7 @@ async def test_cancel_before_there_is_a_machine(tmp_path: Path) -> None:
         seconds = time.monotonic() - began
         created = await here.fly.requests("POST", "/machines")
     assert (ended.exit_code, ended.outputs["conclusion"]) == (130, "cancelled")
-    assert seconds < 3
+    assert seconds < 6
     assert created == []
 
 

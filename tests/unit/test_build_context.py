@@ -152,10 +152,10 @@ def test_a_context_that_is_too_large(folder: Path) -> None:
         (folder / "many" / part).mkdir()
         with (folder / "many" / part / "file").open("wb") as file:
             file.truncate(30_000_000)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigError) as raised:
         read_context(folder)
-    assert time.monotonic() - began < 0.2
+    assert time.process_time() - began < 0.2
     named = (
         "`model.bin` (400 MB), `inside/data` (90 MB), `many/a/` (30 MB), `many/b/` (30 MB), `small` (1 MB)"
     )

@@ -365,7 +365,7 @@ async def test_retry_after_is_honoured() -> None:
     fly, transport = client(answer(status=429, **{"retry-after": "0.04"}), answer(MACHINE))
     start = loop.time()
     await fly.create_machine("a", {"image": "i"})
-    assert 0.039 <= loop.time() - start < 0.2
+    assert 0.039 <= loop.time() - start < 5
     fly, transport = client(answer(status=429, **{"retry-after": "3600"}))
     with pytest.raises(FlyAPIError) as caught:
         await fly.create_machine("a", {"image": "i"})
