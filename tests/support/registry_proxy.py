@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 BEARER = "a-token-of-the-registry"
 
@@ -34,18 +34,19 @@ class Asked:
 
 @dataclass
 class Proxy:
-    """What the proxy saw and does. `refuse` is (method and path as a pattern, status, answer's text)."""
+    """What the proxy saw and does. A request is in `asked` before its answer goes out."""
 
     address: str
     upstream: str
     asked: list[Asked] = field(default_factory=list)
-    refusals: list[tuple[str, int, str]] = field(default_factory=list)
+    refusals: list[tuple[str, int, str, dict[str, str]]] = field(default_factory=list)
     delays: list[tuple[str, float]] = field(default_factory=list)
     basic: tuple[str, str] | None = None
     bearer: tuple[str, str] | None = None
 
-    def refuse(self, pattern: str, status: int, text: str = "") -> None:
-        self.refusals.append((pattern, status, text))
+    def refuse(self, pattern: str, status: int, text: str = "", **headers: str) -> None:
+        """Answer like this, in the registry's place, where the pattern is found in "METHOD /path"."""
+        self.refusals.append((pattern, status, text, headers))
 
     def delay(self, pattern: str, seconds: float) -> None:
         self.delays.append((pattern, seconds))
@@ -110,39 +111,44 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, seconds in proxy.delays:
             if re.search(pattern, f"{self.command} {path}"):
                 time.sleep(seconds)
-        status = self._answer(proxy, path, authorization)
-        proxy.asked.append(Asked(self.command, path, status, authorization))
+        self._answer(proxy, path, authorization)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_any  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
         return
 
-    def _answer(self, proxy: Proxy, path: str, authorization: str) -> int:
+    def _answer(self, proxy: Proxy, path: str, authorization: str) -> None:
+        def note(status: int) -> None:
+            proxy.asked.append(Asked(self.command, path, status, authorization))
+
+        for pattern, status, text, headers in proxy.refusals:
+            if re.search(pattern, f"{self.command} {path}"):
+                note(status)
+                return self._say(status, text, headers)
         if path == "/token":
             good = authorization == _basic(*proxy.bearer) if proxy.bearer else False
-            return self._say(200 if good else 401, json.dumps({"token": BEARER}) if good else "no")
-        for pattern, status, text in proxy.refusals:
-            if re.search(pattern, f"{self.command} {path}"):
-                return self._say(status, text)
+            note(status := 200 if good else 401)
+            return self._say(status, json.dumps({"token": BEARER}) if good else "no")
         if challenge := proxy.challenge(path, authorization):
-            return self._say(401, '{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}', challenge)
-        return self._forward(proxy.upstream)
+            note(401)
+            unknown = '{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}'
+            return self._say(401, unknown, {"www-authenticate": challenge})
+        return self._forward(proxy.upstream, note)
 
-    def _say(self, status: int, text: str, challenge: str = "") -> int:
+    def _say(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         self.close_connection = True  # whatever the request's body still holds is not read
         self.send_response(status)
         self.send_header("content-length", str(len(text.encode())))
         self.send_header("connection", "close")
         self.send_header("content-type", "application/json" if text.startswith("{") else "text/plain")
-        if challenge:
-            self.send_header("www-authenticate", challenge)
+        for name, value in (headers or {}).items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(text.encode())
-        return status
 
-    def _forward(self, upstream: str) -> int:
+    def _forward(self, upstream: str, note: Callable[[int], None]) -> None:
         connection = http.client.HTTPConnection(upstream, timeout=60)
         try:
             # The Host header goes along: the registry names the next URL of an upload by it.
@@ -151,6 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.command, self.path, self._body(), headers, encode_chunked="chunked" in str(headers)
             )
             answer = connection.getresponse()
+            note(answer.status)
             self.send_response_only(answer.status)
             for key, value in answer.getheaders():
                 if key.lower() not in ("transfer-encoding", "connection"):
@@ -161,7 +168,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             while chunk := answer.read(1 << 16):
                 self.wfile.write(chunk)
-            return answer.status
         finally:
             connection.close()
 
