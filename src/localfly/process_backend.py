@@ -35,6 +35,7 @@ from localfly.backend import (
 from localfly.process_tree import MARK, kill_all, marked, start_ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _NOBODY = 65534
@@ -81,7 +82,7 @@ class ProcessBackend:
         init = [sys.executable, "-I", "-S", process_init.__file__, str(launch.directory), *argv]
         env = _environment(program, launch)
         offset = output.stat().st_size
-        with output.open("ab") as stdout:
+        with output.open("ab") as stdout, _signals_blocked():
             process = subprocess.Popen(  # noqa: ASYNC220 - returns when the program runs, in milliseconds
                 init,
                 cwd=root,
@@ -246,6 +247,16 @@ class _Output:
             self._sink(self._rest, self._offset, None)
             self._rest = b""
         return True
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """What is started within inherits the mask: a signal for init waits until init can take it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _environment(program: dict[str, Any], launch: Launch) -> dict[str, str]:

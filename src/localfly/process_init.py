@@ -1,8 +1,9 @@
 """The init of a process machine: runs its program, adopts and kills whatever it leaves, notes its end.
 
-Started as a script, standard library only: `process_init.py DIRECTORY PROGRAM ARGUMENT…`. It outlives
-localfly, so a localfly that comes back still learns how the program ended: from DIRECTORY/exit.json.
-Signals it gets go to the program; SIGRTMIN kills everything.
+Started as a script, standard library only, with every signal blocked so that none comes too early:
+`process_init.py DIRECTORY PROGRAM ARGUMENT…`. It outlives localfly, so a localfly that comes back still
+learns how the program ended: from DIRECTORY/exit.json. Signals it gets go to the program; SIGRTMIN kills
+everything.
 """
 
 from __future__ import annotations
@@ -59,12 +60,19 @@ def kill_everything() -> None:
         time.sleep(0.002)
 
 
-def spawn(command: list[str], inherited: set[int | signal.Signals]) -> int:
+def forget_handlers() -> None:
+    """No signal is ignored or means KeyboardInterrupt: Python's own way with some must not be inherited."""
+    for number in signal.valid_signals():
+        if signal.getsignal(number) in (signal.SIG_IGN, signal.default_int_handler):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def spawn(command: list[str]) -> int:
     child = os.fork()
     if child:
         return child
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_SETMASK, inherited)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
         os.execvp(command[0], command)  # noqa: S606 - a list, no shell
     except OSError as error:
@@ -74,8 +82,8 @@ def spawn(command: list[str], inherited: set[int | signal.Signals]) -> int:
 
 def main(directory: str, command: list[str]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    inherited = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    child = spawn(command, inherited)
+    forget_handlers()
+    child = spawn(command)
     status: int | None = None
     while status is None:
         number = signal.sigwait(signal.valid_signals())

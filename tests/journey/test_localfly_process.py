@@ -165,6 +165,26 @@ async def test_a_stop_reaches_the_program_as_its_signal() -> None:
         assert (end["exit_code"], end["requested_stop"]) == (9, True)
 
 
+async def test_a_stop_right_after_the_start_is_the_program_s_too() -> None:
+    """A signal that comes while init is still starting waits for the program instead of ending init."""
+    async with localfly() as fly:
+        stop = {"signal": "SIGTERM", "timeout": "20s"}
+        machine = (await fly.create("exec sleep 60", stop_config=stop))["id"]
+        await fly.wait(machine, "started")
+        await fly.call("POST", f"/machines/{machine}/stop", {})
+        await fly.until(machine, "destroyed")
+        end = await exit_event(fly, machine)
+        assert (end["exit_code"], end["signal"], end["error"]) == (143, 15, "")
+
+
+async def test_a_program_begins_with_no_signal_ignored_or_blocked() -> None:
+    """Init's own way with signals is not inherited: a broken pipe ends its writer, as everywhere."""
+    async with localfly() as fly:
+        machine = (await fly.create("grep -E '^Sig(Blk|Ign)' /proc/self/status"))["id"]
+        await fly.until(machine, "destroyed")
+        assert (await fly.lines(machine))[:2] == ["SigBlk:\t" + "0" * 16, "SigIgn:\t" + "0" * 16]
+
+
 async def test_a_kill_is_told_as_sigkill() -> None:
     """Through the control API, as the kernel would do it."""
     async with localfly() as fly:
