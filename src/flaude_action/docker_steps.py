@@ -16,14 +16,15 @@ from flaude_action.image import app_image, read_recipe
 from flaude_action.image_build import build_image
 from flaude_action.image_errors import push_failed, status_in
 from flaude_action.image_recipe import PLATFORM
-from flaude_action.registry import Registry, RegistryRefused
+from flaude_action.registry import Registry
 from flaude_action.registry_credentials import credentials
+from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flaude_action.registry import Credential
+    from flaude_action.registry_http import Credential
     from flaude_action.secret import Secret
 
 _logins: dict[str, Credential] = {}

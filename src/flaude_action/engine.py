@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flaude_action.build_progress import BuildProgress
     from flaude_action.errors import ImageBuildError
     from flaude_action.image_reference import Reference
-    from flaude_action.registry import Credential
+    from flaude_action.registry_http import Credential
 
 PLATFORM: Final = "linux/amd64"
 OLDEST_API: Final = "1.41"

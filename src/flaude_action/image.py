@@ -23,8 +23,9 @@ from flaude_action.image_recipe import (
 )
 from flaude_action.image_reference import Reference, parse_reference
 from flaude_action.machine_dockerfile import default
-from flaude_action.registry import Registry, RegistryRefused
+from flaude_action.registry import Registry
 from flaude_action.registry_credentials import credentials, fly_registry
+from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,14 +16,15 @@ from flaude_action.dockerfile import labelled, pinned
 from flaude_action.engine import Engine, EngineRefused
 from flaude_action.image_errors import build_too_slow, not_packed, pull_failed, push_failed, status_in
 from flaude_action.image_recipe import BASE_ARGUMENT
-from flaude_action.registry import RegistryRefused
+from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flaude_action.image_recipe import Build, Recipe
     from flaude_action.image_reference import Reference
-    from flaude_action.registry import Credential, Registry
+    from flaude_action.registry import Registry
+    from flaude_action.registry_http import Credential
 
 BUILD_LABEL: Final = "flaude.build"
 """Image label: the one build that made it, by a random number."""

@@ -17,7 +17,7 @@ from flaude_action.image_reference import HUB
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flaude_action.registry import Credential
+    from flaude_action.registry_http import Credential
     from flaude_action.secret import Secret
 
 FLY_REGISTRY: Final = "registry.fly.io"

@@ -17,7 +17,8 @@ from tests.support.registry_proxy import Proxy, registry_proxy
 from flaude_action.errors import ImageError
 from flaude_action.image import ensure_image, labels
 from flaude_action.image_reference import parse_reference
-from flaude_action.registry import Registry, RegistryRefused
+from flaude_action.registry import Registry
+from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,6 +199,69 @@ async def test_flys_token_goes_to_no_other_registry(
     with pytest.raises(ImageError):
         await labels(f"{proxy.address}/tools:1")
     assert {one.authorization for one in proxy.asked} == {""}
+
+
+async def test_who_is_redirected_to_learns_nothing(proxy: Proxy, upstream: str) -> None:
+    """Content may lie elsewhere; who asks for a login there gets none of ours."""
+    with registry_proxy(upstream) as elsewhere:
+        elsewhere.bearer = ("x", "fm2_first,fm2_second")
+        proxy.refuse("HEAD /v2/tools/", 307, location=f"http://{elsewhere.address}/v2/tools/manifests/1")
+        async with Registry({proxy.address: elsewhere.bearer}) as registry:
+            with pytest.raises(RegistryRefused) as raised:
+                await registry.digest(parse_reference(f"{proxy.address}/tools:1"))
+    assert raised.value.status == 401
+    assert [(one.path, one.authorization) for one in elsewhere.asked] == [("/v2/tools/manifests/1", "")]
+    assert [one.authorization != "" for one in proxy.asked] == [True]
+
+
+async def test_an_upload_that_is_to_go_elsewhere(proxy: Proxy, upstream: str) -> None:
+    """A trial upload is given up where it was begun, and nowhere else: nothing is sent to another host."""
+    with registry_proxy(upstream) as elsewhere:
+        proxy.refuse("POST /v2/app/", 202, location=f"http://{elsewhere.address}/upload")
+        async with Registry({proxy.address: ("x", "fm2_token")}) as registry:
+            await registry.check_write(parse_reference(f"{proxy.address}/app:1"))
+            proxy.refusals.clear()
+            await registry.check_write(parse_reference(f"{proxy.address}/app:1"))
+    assert elsewhere.asked == []
+    assert [(one.method, one.status) for one in proxy.asked] == [
+        ("POST", 202),
+        ("POST", 202),
+        ("DELETE", 204),
+    ]
+
+
+async def test_a_token_service_that_fails_for_a_moment(proxy: Proxy, upstream: str) -> None:
+    """It is asked again, as the registry itself would be."""
+    put_image(upstream, "tools", "1", amd64(a="b"))
+    proxy.bearer = ("x", "fm2_first,fm2_second")
+    proxy.refuse("GET /token", 503)
+    async with Registry({proxy.address: proxy.bearer}) as registry:
+        asking = asyncio.ensure_future(registry.digest(parse_reference(f"{proxy.address}/tools:1")))
+        await asyncio.to_thread(proxy.until_asked, 2)
+        proxy.refusals.clear()
+        assert (await asking or "").startswith("sha256:")
+    assert [one.status for one in proxy.asked] == [401, 503, 401, 200, 200]
+
+
+@pytest.mark.parametrize("realm", ["/token", "http://registry.example/token", "https://a:b", "ftp://a/b"])
+async def test_a_token_service_that_cannot_be_asked(proxy: Proxy, upstream: str, realm: str) -> None:
+    """An address that is none, or one without TLS, is refused at once, and nothing is sent there."""
+    proxy.refuse("HEAD", 401, www_authenticate=f'Bearer realm="{realm}"')
+    async with Registry({proxy.address: ("x", "fm2_token")}) as registry:
+        async with asyncio.timeout(5):
+            with pytest.raises(RegistryRefused) as raised:
+                await registry.digest(parse_reference(f"{proxy.address}/tools:1"))
+    assert raised.value.status == 0
+    assert len(proxy.asked) == 1
+
+
+async def test_a_registry_that_names_no_digest(proxy: Proxy, upstream: str) -> None:
+    """Without the header the digest is that of the manifest itself."""
+    digest = put_image(upstream, "tools", "1", amd64(a="b"))
+    proxy.refuse("HEAD /v2/tools/", 200)
+    async with Registry() as registry:
+        assert await registry.digest(parse_reference(f"{proxy.address}/tools:1")) == digest
+    assert [one.method for one in proxy.asked] == ["HEAD", "GET"]
 
 
 async def test_content_under_a_wrong_digest_is_not_believed(proxy: Proxy, upstream: str) -> None:

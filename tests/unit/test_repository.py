@@ -26,7 +26,7 @@ TIERS = {
     " image_recipe image_reference input_values inputs machine_config redaction runner_protocol verdict"
     " workspace_file annotations log_excerpt log_witness markdown prices",
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_stream github image image_build"
-    " registry registry_credentials report run_report state summary",
+    " registry registry_credentials registry_http report run_report state summary",
     "stages": "archive_links docker_steps execution guest_link guest_work image_choice logs"
     " machine outcome preflight run run_result step_report",
     "story": "action",
