@@ -1,11 +1,13 @@
-"""Which flags of `claude` a workflow may pass through `claude_args`.
+"""The input `claude_args`: its words, and which flags of `claude` a workflow may pass with it.
 
-The guest owns the flags that decide how the run is started, read and named; the notation is `input_values`'
-and the command line itself is built on the machine, in `flaude_guest.agent`.
+The guest owns the flags that decide how the run is started, read and named; the command line itself is built
+on the machine, in `flaude_guest.agent`.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING
 
 from flaude_action.input_values import Refused
@@ -40,6 +42,18 @@ INPUT_OF = {
 """Flags that are inputs of this action too; `--json-schema` only as one, because the verdict must know."""
 
 _OWNED_LETTERS = frozenset(flag[1] for flag in OWNED if not flag.startswith("--"))
+# A word of a shell's line, or else a comment; the quotes around a word's parts stay for shlex to take away.
+_PART = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
+_WORD_OR_COMMENT = re.compile(rf"""((?:[^\s\\'"#]|{_PART})(?:[^\s\\'"]|{_PART})*)|#[^\n]*""", re.DOTALL)
+
+
+def shell_words(text: str) -> tuple[str, ...]:
+    """Words as a POSIX shell would split them, nothing expanded; a line may end in a comment."""
+    try:
+        # shlex itself would also take the `#` in the middle of a word, as in an address, for a comment.
+        return tuple(shlex.split(_WORD_OR_COMMENT.sub(lambda found: found[1] or "", text)))
+    except ValueError as error:  # its own fixed wording: "No closing quotation"
+        raise Refused(f"The words cannot be told apart: {error}.", "Close every quote.") from None
 
 
 def check_claude_args(args: Sequence[str], given: frozenset[str]) -> None:

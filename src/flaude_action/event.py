@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PAYLOAD_BYTES = 32 * 1024 * 1024
 """GitHub cuts webhook payloads at 25 MB."""
-_SHA = re.compile(r"^(?!0+$)[0-9a-f]{40}$")
+_SHA = re.compile(r"(?!0+$)[0-9a-f]{40}")
 _PULL_EVENTS = frozenset({
     "pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
 })  # fmt: skip
@@ -148,11 +148,12 @@ class Event:
 
     @property
     def is_fork(self) -> bool:
-        """Whether the commit to work on comes from another repository than the workflow."""
+        """Whether the commit to work on comes from another repository than the workflow, or an untold one."""
         if self.pull:
             return self.pull.is_fork
-        run = _at(self.payload, "workflow_run")
-        return run is not None and _text(run, "head_repository", "full_name") != self.repository
+        if self.name == "workflow_run":
+            return _text(self.payload, "workflow_run", "head_repository", "full_name") != self.repository
+        return self.name in _PULL_EVENTS
 
     @property
     def pull(self) -> Pull | None:
@@ -204,7 +205,7 @@ class Event:
         name = repository or self.repository
         if not name:
             raise self._unsupported("No repository is known.")
-        sha = ref if ref and _SHA.match(ref) else ""
+        sha = ref if ref and _SHA.fullmatch(ref) else ""
         return Checkout(name, self._clone_url(name), sha=sha, ref="" if sha else ref or "")
 
     def _head_of(self, pull: Pull) -> Checkout:
@@ -214,7 +215,7 @@ class Event:
         return self._pinned(self.repository, pull.head.sha, f"refs/pull/{pull.number}/head")
 
     def _pinned(self, repository: str, sha: str, ref: str) -> Checkout:
-        if not _SHA.match(sha):
+        if not _SHA.fullmatch(sha):
             raise self._unsupported("It names no commit.")
         try:
             name = _full_name(repository)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,23 +19,17 @@ from flaude_action.untrusted import quoted
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_DURATION = re.compile(r"^([1-9][0-9]{0,6})([smh])$")
+_DURATION = re.compile(r"([1-9][0-9]{0,6})([smh])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_APP = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-_REPOSITORY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$")
+_APP = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# An owner has an underscore where an organisation manages its users: `jane_acme`.
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _IMAGE = re.compile(
-    r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::[0-9]{1,5})?"  # host, or the first part of a path
+    r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::[0-9]{1,5})?"  # host, or the first part of a path
     r"(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(/|$)|(^|/)\.|/$|\.$")
-_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_RESERVED_ENV = re.compile(
-    r"^(?:PATH|HOME|USER|LOGNAME|SHELL|PWD|TMPDIR|BASH_ENV|ENV|IFS|LD_.*|FLAUDE_.*|FLY_.*"
-    r"|ANTHROPIC_(?:API_KEY|AUTH_TOKEN|BASE_URL|CUSTOM_HEADERS)|CLAUDE_CODE_OAUTH_TOKEN"
-    r"|GITHUB_TOKEN|GH_TOKEN|IS_SANDBOX)$"
-)
-ENV_TEXT_CHARS = 64 * 1024
 _GIVE_JSON = "Give a JSON object, or the name of a file in the workspace that holds one."
 
 
@@ -61,7 +54,7 @@ def boolean(text: str) -> bool:
 
 def duration_s(text: str) -> float:
     """`90s`, `45m`, `2h` -> seconds. A bare number is refused: nobody would agree on its unit."""
-    found = _DURATION.match(text)
+    found = _DURATION.fullmatch(text)
     if found is None:
         raise Refused(f"{quoted(text)} is not a duration.", "Write 90s, 45m or 2h.")
     return int(found.group(1)) * _SECONDS[found.group(2)]
@@ -107,7 +100,7 @@ def region_codes(text: str) -> tuple[str, ...]:
 
 
 def app_name(text: str) -> str:
-    if not _APP.match(text):
+    if not _APP.fullmatch(text):
         raise Refused(
             f"{quoted(text)} is not a Fly app's name.",
             "Use the name alone: lower-case letters, digits and dashes, at most 63.",
@@ -117,7 +110,7 @@ def app_name(text: str) -> str:
 
 def image_reference(text: str) -> str:
     """`host/path:tag`, `host/path@sha256:…` or both; without `docker://`."""
-    if not _IMAGE.match(text) or len(text) > 512:
+    if len(text) > 512 or not _IMAGE.fullmatch(text):
         raise Refused(
             f"{quoted(text)} is not an image reference.",
             "Write host/name:tag or host/name@sha256:<64 hex digits>, without a scheme.",
@@ -148,7 +141,7 @@ def repository_name(text: str) -> str:
         if not urlsplit(url).path.strip("/"):
             raise Refused("The URL names no repository.", "Write https://host/owner/name.git.")
         return url
-    if not _REPOSITORY.match(text):
+    if not _REPOSITORY.fullmatch(text):
         raise Refused(
             f"{quoted(text)} is not a repository.", "Write owner/name or https://host/owner/name.git."
         )
@@ -213,12 +206,9 @@ def job_index(text: str) -> str:
     return text if re.fullmatch(r"[0-9]{1,4}", text) else "0"
 
 
-def shell_words(text: str) -> tuple[str, ...]:
-    """Words as a POSIX shell would split them, nothing expanded; a line may end in a comment."""
-    try:
-        return tuple(shlex.split(text, comments=True))
-    except ValueError as error:  # its own fixed wording: "No closing quotation"
-        raise Refused(f"The words cannot be told apart: {error}.", "Close every quote.") from None
+def shell_text(text: str) -> str:
+    """Lines of shell. Text from a form ends them with CR LF, and a shell would read the CR as a letter."""
+    return text.replace("\r\n", "\n")
 
 
 def json_object(text: str) -> str:
@@ -233,41 +223,6 @@ def json_object(text: str) -> str:
     if not isinstance(document, dict):
         raise Refused("It is JSON but not an object.", 'Write `{"name": value}`.')
     return text
-
-
-def environment(text: str) -> dict[str, str]:
-    """A YAML mapping of names to scalars, each as it is written: `1.10` and `yes` stay what they are."""
-    if len(text) > ENV_TEXT_CHARS:
-        raise Refused(f"It has {len(text)} characters, {ENV_TEXT_CHARS} are allowed.", "Use files for data.")
-    import yaml  # only `env` needs it, and the start of every run is timed
-
-    try:
-        document: Any = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - BaseLoader makes nothing but text
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Refused(f"It is not YAML{where}.", "Write one `NAME: value` a line.") from None
-    except (yaml.YAMLError, RecursionError, ValueError):
-        raise Refused("It is not YAML.", "Write one `NAME: value` a line.") from None
-    if not isinstance(document, dict):
-        raise Refused("It is not a mapping of names to values.", "Write one `NAME: value` a line.")
-    return {_env_name(name): _env_value(str(name), value) for name, value in document.items()}
-
-
-def _env_name(name: object) -> str:
-    if not isinstance(name, str) or not _ENV_NAME.match(name):
-        raise Refused(f"{quoted(str(name))} is not a variable's name.", "Use letters, digits and `_`.")
-    if _RESERVED_ENV.match(name.upper()):
-        raise Refused(f"{quoted(name)} is reserved: the machine sets it.", "Use another name.")
-    return name
-
-
-def _env_value(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise Refused(f"The value of {quoted(name)} is a list or a mapping.", "Values are plain text.")
-    if "\0" in value:
-        raise Refused(f"The value of {quoted(name)} holds a NUL character.", "Values are plain text.")
-    return value
 
 
 def credential(text: str) -> str:

@@ -1,40 +1,35 @@
 """Inputs: action.yml as one frozen value, read from the runner's environment with every problem at once.
 
-How one value is written is `input_values`' and `claude_args`'; here is which input uses which notation, and
-what several inputs mean together. What triggered the run is `event`'s. No pydantic: importing it takes longer
-than all our own work until the create request.
+How one value is written is `input_values`', `env_input`'s and `claude_args`'; here is which input uses which
+notation. What several inputs mean together is `input_rules`', what triggered the run `event`'s. No pydantic:
+importing it takes longer than all our own work until the create request.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaude_action import input_values as read
-from flaude_action.claude_args import check_claude_args
+from flaude_action.claude_args import shell_words
+from flaude_action.env_input import environment, looks_secret
 from flaude_action.errors import ConfigError
+from flaude_action.input_rules import broken_rules
 from flaude_action.input_values import Refused
-from flaude_action.machine_size import SIZES, CpuKind, nearest_memory
+from flaude_action.machine_size import SIZES, CpuKind
 from flaude_action.secret import SecretStr
 from flaude_action.untrusted import quoted
 from flaude_action.workspace_file import NotReadable, read_workspace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 FILE_BYTES = 1024 * 1024
-DAY_S = 24 * 3600.0
 _SECRET_INPUTS = (
     "anthropic_api_key", "claude_code_oauth_token", "github_token", "clone_token", "fly_api_token",
 )  # fmt: skip
-_SENT_TO_MACHINE = (
-    "prompt", "setup", "env", "append_system_prompt", "settings", "json_schema", "claude_args",
-)  # fmt: skip
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|KEY|PASS|CREDENTIAL|AUTH|DSN|PRIVATE|WEBHOOK", re.IGNORECASE)
-_PLAIN = re.compile(r"[\W_]*[A-Za-z]*([\W_]+[A-Za-z]+)*[\W_]*|[\W\d_]*")
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ def _file(name: str, workspace: Path) -> WorkspaceText:
 
 
 def _json_or_file(text: str, workspace: Path) -> str:
-    return read.json_object(text if text.startswith("{") else _file(text, workspace).text)
+    return read.json_object(text if text.lstrip()[0] in "{[" else _file(text, workspace).text)
 
 
 READERS: dict[str, Callable[[str], Any]] = {
@@ -78,14 +73,14 @@ READERS: dict[str, Callable[[str], Any]] = {
     "repository": read.repository_name,
     "ref": read.git_ref,
     "extra_repositories": read.repository_lines,
-    "setup": str,
+    "setup": read.shell_text,
     "model": read.model_name,
     "max_turns": partial(read.whole_number, low=1, high=10000),
     "max_budget_usd": read.dollars,
-    "claude_args": read.shell_words,
+    "claude_args": shell_words,
     "allowed_tools": read.tool_rules,
     "append_system_prompt": str,
-    "env": read.environment,
+    "env": environment,
     "timeout": read.duration_s,
     "idle_timeout": read.duration_s,
     "raise_on_failure": read.boolean,
@@ -152,10 +147,8 @@ class Inputs:
         given = given_inputs(environ)
         values, refused = _read_each(given, Path(environ.get("GITHUB_WORKSPACE") or "."))
         inputs = cls(**values)
-        refused += _leaks(given)
-        bad = {name for name, _ in refused}
-        for rule in _RULES:
-            refused += [(name, why) for name, why in rule(inputs, given) if not bad & _about(name)]
+        refused += _leaks(given, values)
+        refused += broken_rules(inputs, given, {name for name, _ in refused})
         if refused:
             order = [item.name for item in fields(cls)]
             refused.sort(key=lambda found: order.index(found[0]))
@@ -172,84 +165,6 @@ class Inputs:
         credentials = (getattr(self, name) for name in _SECRET_INPUTS)
         found = [secret.get_secret_value() for secret in credentials if secret]
         return found + [value for name, value in self.env.items() if looks_secret(name, value)]
-
-
-def _task_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    if inputs.prompt_file and inputs.prompt:
-        yield "prompt_file", Refused("`prompt` is given too.", "Keep one of `prompt:` and `prompt_file:`.")
-    elif inputs.prompt_file and not inputs.task.strip():
-        yield "prompt_file", Refused("The file is empty.", "", "prompt_missing")
-    elif not inputs.task:
-        yield "prompt", Refused("Neither `prompt` nor `prompt_file` is given.", "", "prompt_missing")
-
-
-def _credential_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    key, token = inputs.anthropic_api_key, inputs.claude_code_oauth_token
-    if not key and not token:
-        said = "Neither `anthropic_api_key` nor `claude_code_oauth_token` has a value."
-        yield "anthropic_api_key", Refused(said, "", "secret_missing")
-    if key and token:
-        said = "`anthropic_api_key` is given too."
-        yield "claude_code_oauth_token", Refused(said, "Keep the one that shall be billed.")
-    if key and key.get_secret_value().startswith("sk-ant-oat"):
-        yield "anthropic_api_key", Refused("It is an OAuth token.", "Pass it as `claude_code_oauth_token:`.")
-    if inputs.clone_token and inputs.clone_token == inputs.github_token:
-        said = "It is the same as `github_token`, which never goes to a machine."
-        yield (
-            "clone_token",
-            Refused(said, "Make a token that can only read contents; public repositories need none."),
-        )
-
-
-def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    if not inputs.fly_api_token:
-        yield "fly_api_token", Refused("It is empty.", "", "secret_missing")
-    if not inputs.fly_app:
-        yield (
-            "fly_app",
-            Refused("It is empty.", "Create an app with `fly apps create <name>` and name it here."),
-        )
-    kind, cpus, memory_mb = inputs.cpu_kind, inputs.cpus, inputs.memory_mb
-    if cpus not in SIZES[kind].cpus:
-        choices = ", ".join(map(str, SIZES[kind].cpus))
-        yield "cpus", Refused(f"Fly has no {kind} machine with {cpus} CPUs.", f"Write one of {choices}.")
-        return
-    nearest = nearest_memory(kind, cpus, memory_mb)
-    if memory_mb not in nearest:
-        said = f"Fly has no {kind} machine with {cpus} CPUs and {memory_mb} MB."
-        yield "memory_mb", Refused(said, f"Write {' or '.join(map(str, nearest))}.")
-
-
-def _image_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    given = [name for name in ("image", "base_image", "dockerfile") if getattr(inputs, name)]
-    for name in given[1:]:
-        said = f"`{given[0]}` is given too."
-        yield name, Refused(said, "Keep one of `image:`, `base_image:` and `dockerfile:`.")
-
-
-def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    try:
-        check_claude_args(inputs.claude_args, frozenset(given))
-    except Refused as problem:
-        yield "claude_args", problem
-    for name in ("timeout", "idle_timeout"):
-        if getattr(inputs, name) > DAY_S:
-            yield name, Refused("It is longer than a day.", "Write 90s, 45m or 2h.")
-
-
-_RULES = (_task_rule, _credential_rule, _machine_rule, _image_rule, _agent_rule)
-_ALSO: dict[str, tuple[str, ...]] = {
-    "prompt": ("prompt_file",),
-    "anthropic_api_key": ("claude_code_oauth_token",),
-    "claude_code_oauth_token": ("anthropic_api_key",),
-    "cpus": ("cpu_kind",),
-    "memory_mb": ("cpu_kind", "cpus"),
-}
-
-
-def _about(name: str) -> set[str]:
-    """The inputs a rule's finding rests on: with one of them unread it would be about a default."""
-    return {name, *_ALSO.get(name, ())}
 
 
 def _read_each(given: Mapping[str, str], workspace: Path) -> tuple[dict[str, Any], list[tuple[str, Refused]]]:
@@ -272,10 +187,16 @@ def given_inputs(environ: Mapping[str, str]) -> dict[str, str]:
     https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax#inputs
     """
     found = {
-        name: environ.get(f"INPUT_{name.upper()}", "").strip()
+        name: _trimmed(environ.get(f"INPUT_{name.upper()}", ""))
         for name in (item.name for item in fields(Inputs))
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _trimmed(text: str) -> str:
+    """Without white space around it; of several lines the first keeps its indent, which counts in YAML."""
+    bare = text.strip()
+    return text.strip("\r\n").rstrip() if "\n" in bare else bare
 
 
 def given_secrets(environ: Mapping[str, str]) -> list[str]:
@@ -284,20 +205,16 @@ def given_secrets(environ: Mapping[str, str]) -> list[str]:
     return [given[name] for name in _SECRET_INPUTS if name in given]
 
 
-def looks_secret(name: str, value: str) -> bool:
-    """Whether a value of `env` is masked: by its name, or as 8 characters that are no words and no number."""
-    if _SECRET_NAME.search(name):
-        return len(value) >= 4
-    return len(value) >= 8 and not _PLAIN.fullmatch(value)
-
-
-def _leaks(given: Mapping[str, str]) -> list[tuple[str, Refused]]:
-    """Inputs bound for the machine that carry one of our secrets: the agent is to hold none of them."""
+def _leaks(given: Mapping[str, str], values: Mapping[str, Any]) -> list[tuple[str, Refused]]:
+    """Inputs that carry one of our secrets, in a file they name too: the agent is to hold none of them."""
+    texts = {name: text for name, text in given.items() if name not in _SECRET_INPUTS}
+    for name in texts.keys() & FILE_READERS.keys() & values.keys():
+        texts[name] = values[name].text if isinstance(values[name], WorkspaceText) else values[name]
     return [
         (field, Refused(f"It holds the value of `{name}`.", "The machine gets its credentials by itself."))
-        for field in _SENT_TO_MACHINE
+        for field, text in texts.items()
         for name in _SECRET_INPUTS
-        if len(given.get(name, "")) >= 8 and given[name] in given.get(field, "")
+        if len(given.get(name, "")) >= 8 and given[name] in text
     ]
 
 

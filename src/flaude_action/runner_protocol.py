@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _DELIMITER_BYTES = 16
 
 VALUE_BYTES = 60_000
@@ -40,7 +40,7 @@ def file_entry(name: str, value: str) -> str:
     The delimiter is random and not a line of the value, so a value can never end its entry and begin another.
     Raises ValueError for a name the runner or an expression could not take.
     """
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ValueError(f"not a name: {name!r}")
     value = portable(value)
     delimiter = f"flaude_{secrets.token_hex(_DELIMITER_BYTES)}"

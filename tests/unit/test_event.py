@@ -54,6 +54,7 @@ def at(sha: str, repository: str = "owner/repo", ref: str = "") -> Checkout:
         ("pull_request_review_comment", {"pull_request": OWN_PULL}, at(HEAD)),
         ("pull_request", {"pull_request": ORPHAN_PULL}, at(HEAD, ref="refs/pull/7/head")),
         ("push", {}, at(MERGE, ref="refs/heads/main")),
+        ("merge_group", {"merge_group": {"head_sha": MERGE}}, at(MERGE, ref="refs/heads/main")),
         ("schedule", {}, at(MERGE, ref="refs/heads/main")),
         ("workflow_dispatch", {}, at(MERGE, ref="refs/heads/main")),
         ("issue_comment", {"issue": {"number": 3}}, at(MERGE, ref="refs/heads/main")),
@@ -86,6 +87,7 @@ def test_a_commented_pull_request_has_to_be_asked_for(tmp_path: Path) -> None:
         ("push", {}, {"GITHUB_SHA": "0" * 40}),
         ("push", {}, {"GITHUB_SHA": "--upload-pack=x"}),
         ("push", {}, {"GITHUB_REPOSITORY": ""}),
+        ("push", {}, {"GITHUB_SHA": MERGE + "\n"}),
         ("pull_request", {"pull_request": PULL | {"head": {"sha": "x"}}}, {}),
         (
             "pull_request",
@@ -138,10 +140,13 @@ def test_an_absent_or_oversized_payload_is_empty(tmp_path: Path) -> None:
         ("workflow_run", {"workflow_run": {"head_repository": {"full_name": "owner/repo"}}}, False),
         ("workflow_run", {"workflow_run": {"head_repository": None}}, True),
         ("push", {}, False),
+        ("pull_request", {}, True),
+        ("pull_request_target", {"pull_request": None}, True),
+        ("workflow_run", {}, True),
     ],
 )
 def test_is_fork(tmp_path: Path, name: str, payload: Any, is_fork: bool) -> None:
-    """What comes from another repository, or from one that is gone, is a fork's."""
+    """What comes from another repository, from one that is gone, or is not told, is a fork's."""
     assert event(tmp_path, name, payload).is_fork is is_fork
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.engines import ROOT
 
+from flaude_action.env_input import looks_secret
 from flaude_action.errors import ConfigError
-from flaude_action.inputs import Inputs, WorkspaceText, given_secrets, looks_secret
+from flaude_action.inputs import Inputs, WorkspaceText, given_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +43,9 @@ def problems(workspace: Path | None = None, **inputs: str) -> list[ConfigError]:
     return refused.value.problems
 
 
-def problem(name: str, value: str, **more: str) -> ConfigError:
+def problem(name: str, value: str, workspace: Path | None = None, **more: str) -> ConfigError:
     """The only problem there is when this input has this value."""
-    found = problems(**{name: value}, **more)
+    found = problems(workspace, **{name: value}, **more)
     assert [each.meta["input"] for each in found] == [name]
     assert found[0].message.startswith(f"Input `{name}`: ")
     assert found[0].hint
@@ -145,6 +147,9 @@ def test_every_value_is_read() -> None:
         ("env", "a: [b", "NAME: value"),
         ("env", "- a", "NAME: value"),
         ("env", "A: {b: c}", "plain text"),
+        ("env", "A: 1\nB: 2\nA: 3", "one of them"),
+        ("env", '"A\\n": b', "letters"),
+        ("settings", "[]", "{"),
         ("env", "1A: b", "letters"),
         ("env", "Path: b", "another name"),
         ("env", "LD_PRELOAD: b", "another name"),
@@ -164,6 +169,34 @@ def test_wrong_values_are_told(name: str, value: str, hint: str) -> None:
     found = problem(name, value)
     assert found.type == "config_invalid"
     assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("--mcp-config https://a.example/x#y --z", ["--mcp-config", "https://a.example/x#y", "--z"]),
+        ("--a '# b' \"c # d\" e\\ #f # g 'h\n--i", ["--a", "# b", "c # d", "e #f", "--i"]),
+        ("# don't\n--a\r\n# b", ["--a"]),
+    ],
+)
+def test_comments_in_claude_args(text: str, expected: list[str]) -> None:
+    """As in a shell, `#` starts a comment only where a word could start."""
+    assert read(claude_args=text).claude_args == tuple(expected)
+
+
+def test_line_ends_and_indents() -> None:
+    """Text that came through a form ends its lines with CR LF; a shell would take the CR for a word's end.
+
+    The indent of the first line belongs to the notation of `env`.
+    """
+    inputs = read(setup="npm ci\r\nmake\r\n", env="\r\n  A: b\r\n  C: d\r\n")
+    assert inputs.setup == "npm ci\nmake"
+    assert inputs.env == {"A": "b", "C": "d"}
+
+
+def test_owners_of_a_managed_organisation() -> None:
+    """Their logins end in an underscore and the organisation's short code."""
+    assert read(repository="jane_acme/widget").repository == "jane_acme/widget"
 
 
 @pytest.mark.parametrize(
@@ -230,11 +263,33 @@ def test_secrets_are_listed_for_masking() -> None:
     ("name", "value", "masked"),
     [("API_KEY", "abcd", True), ("API_KEY", "abc", False), ("X", "1234567890", False),
      ("X", "ab12cd34", True), ("X", "Some words here.", False), ("X", "2026-11-21", False),
-     ("X", "p4ss", False)],
+     ("X", "p4ss", False), ("X", "Größe äußerst", False), ("AUTH_ENABLED", "false", False),
+     ("MAX_THINKING_TOKENS", "31999", False), ("A_KEY", "12345678", True), ("AUTHORIZATION", "abcd", True),
+     ("GIT_AUTHOR_NAME", "Jane", False)],
 )  # fmt: skip
 def test_looks_secret(name: str, value: str, masked: bool) -> None:
-    """A value is masked by its name, or by looking like neither words nor a number."""
+    """A value is masked by its name, or by looking like neither words nor a number.
+
+    A short number or a truth value is not: masked, it would be taken out of everything the step says.
+    """
     assert looks_secret(name, value) is masked
+
+
+def test_a_long_value_is_looked_at_once() -> None:
+    """A value as long as `env` may be does not hold the step up."""
+    began = time.process_time()
+    assert not looks_secret("X", "=" * 60_000 + "1")
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("name", ["anthropic_api_key", "claude_code_oauth_token", "clone_token"])
+@pytest.mark.parametrize("same", [JOB_TOKEN, FLY])
+def test_a_token_of_the_runner_s_is_no_credential_of_the_machine_s(name: str, same: str) -> None:
+    """Tokens put into the wrong input are found before they go to the machine."""
+    more = {"anthropic_api_key": ""} if name == "claude_code_oauth_token" else {}
+    found = problem(name, same, **more)
+    assert "never goes to a machine" in found.message
+    assert same not in str(found)
 
 
 def test_prompt_file_is_read(tmp_path: Path) -> None:
@@ -243,6 +298,14 @@ def test_prompt_file_is_read(tmp_path: Path) -> None:
     inputs = read(tmp_path, prompt="", prompt_file="task.md")
     assert inputs.prompt_file == WorkspaceText("task.md", "Do it\n")
     assert inputs.task == "Do it\n"
+
+
+@pytest.mark.parametrize("name", ["prompt_file", "settings", "json_schema"])
+def test_the_job_s_token_in_a_file_is_found(tmp_path: Path, name: str) -> None:
+    """What is named as a file goes to the machine as its text, and that is what is looked at."""
+    (tmp_path / "x.json").write_text(f'{{"token": "{JOB_TOKEN}"}}')
+    more = {"prompt": ""} if name == "prompt_file" else {}
+    assert "`github_token`" in problem(name, "x.json", tmp_path, **more).message
 
 
 def test_one_prompt_only(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""The input `env`: a YAML mapping of names to texts, and which of the values are masked like secrets.
+
+Everything the agent is told this way it can read; what may never go to a machine is found in `inputs`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flaude_action.input_values import Refused
+from flaude_action.untrusted import quoted
+
+ENV_TEXT_CHARS = 64 * 1024
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED_ENV = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|PWD|TMPDIR|BASH_ENV|ENV|IFS|LD_.*|FLAUDE_.*|FLY_.*"
+    r"|ANTHROPIC_(?:API_KEY|AUTH_TOKEN|BASE_URL|CUSTOM_HEADERS)|CLAUDE_CODE_OAUTH_TOKEN"
+    r"|GITHUB_TOKEN|GH_TOKEN|IS_SANDBOX"
+)
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|KEY|PASS|CREDENTIAL|AUTH(?!OR(?:S?$|S?_))|DSN|PRIVATE|WEBHOOK", re.IGNORECASE
+)
+# Masked, these would be taken out of everything the step says.
+_SETTING = re.compile(r"[0-9]{1,7}|true|false|none|null", re.IGNORECASE)
+
+
+def environment(text: str) -> dict[str, str]:
+    """A YAML mapping of names to scalars, each as it is written: `1.10` and `yes` stay what they are."""
+    if len(text) > ENV_TEXT_CHARS:
+        raise Refused(f"It has {len(text)} characters, {ENV_TEXT_CHARS} are allowed.", "Use files for data.")
+    import yaml  # only `env` needs it, and the start of every run is timed
+
+    try:
+        loader = yaml.BaseLoader(text)  # makes nothing but text
+        node = loader.get_single_node()
+        document: Any = loader.construct_document(node) if isinstance(node, yaml.MappingNode) else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise Refused(f"It is not YAML{where}.", "Write one `NAME: value` a line.") from None
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise Refused("It is not YAML.", "Write one `NAME: value` a line.") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise Refused("It is not a mapping of names to values.", "Write one `NAME: value` a line.")
+    if len(document) < len(node.value):  # YAML forbids it, the parser keeps the last one without a word
+        raise Refused("A name is given twice.", "Keep one of them.")
+    return {_env_name(name): _env_value(str(name), value) for name, value in document.items()}
+
+
+def _env_name(name: object) -> str:
+    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
+        raise Refused(f"{quoted(str(name))} is not a variable's name.", "Use letters, digits and `_`.")
+    if _RESERVED_ENV.fullmatch(name.upper()):
+        raise Refused(f"{quoted(name)} is reserved: the machine sets it.", "Use another name.")
+    return name
+
+
+def _env_value(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise Refused(f"The value of {quoted(name)} is a list or a mapping.", "Values are plain text.")
+    if "\0" in value:
+        raise Refused(f"The value of {quoted(name)} holds a NUL character.", "Values are plain text.")
+    return value
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether a value of `env` is masked: by its name, or as 8 characters that are no words and no number."""
+    if _SECRET_NAME.search(name):
+        return len(value) >= 4 and not _SETTING.fullmatch(value)
+    return len(value) >= 8 and any(map(str.isalpha, value)) and any(map(str.isdigit, value))

@@ -1,0 +1,109 @@
+"""What several inputs mean together: each rule tells what is wrong with values that are right by themselves.
+
+How one value is read is `input_values`', and which inputs there are `inputs`'.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flaude_action.claude_args import check_claude_args
+from flaude_action.input_values import Refused
+from flaude_action.machine_size import SIZES, nearest_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flaude_action.inputs import Inputs
+
+DAY_S = 24 * 3600.0
+_RUNNER_ONLY = ("github_token", "fly_api_token")
+_OF_ITS_OWN = {
+    "anthropic_api_key": "Pass the secret that holds the API key.",
+    "claude_code_oauth_token": "Pass the secret that holds what `claude setup-token` printed.",
+    "clone_token": "Make a token that can only read contents; public repositories need none.",
+}
+"""Credentials that go to the machine, and what to pass when one is a token of the runner's."""
+
+# What a rule says of an input may also rest on these.
+_ALSO: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt_file",),
+    "anthropic_api_key": ("claude_code_oauth_token",),
+    "claude_code_oauth_token": ("anthropic_api_key",),
+    "cpus": ("cpu_kind",),
+    "memory_mb": ("cpu_kind", "cpus"),
+}
+
+
+def broken_rules(inputs: Inputs, given: Mapping[str, str], unread: set[str]) -> list[tuple[str, Refused]]:
+    """What all rules find; `given` has the inputs that are set, as they came.
+
+    Nothing is said that rests on an unread input: it would be about a default.
+    """
+    found = (problem for rule in _RULES for problem in rule(inputs, given))
+    return [(name, why) for name, why in found if not unread & {name, *_ALSO.get(name, ())}]
+
+
+def _task_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    if inputs.prompt_file and inputs.prompt:
+        yield "prompt_file", Refused("`prompt` is given too.", "Keep one of `prompt:` and `prompt_file:`.")
+    elif inputs.prompt_file and not inputs.task.strip():
+        yield "prompt_file", Refused("The file is empty.", "", "prompt_missing")
+    elif not inputs.task:
+        yield "prompt", Refused("Neither `prompt` nor `prompt_file` is given.", "", "prompt_missing")
+
+
+def _credential_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    key, token = inputs.anthropic_api_key, inputs.claude_code_oauth_token
+    if not key and not token:
+        said = "Neither `anthropic_api_key` nor `claude_code_oauth_token` has a value."
+        yield "anthropic_api_key", Refused(said, "", "secret_missing")
+    if key and token:
+        said = "`anthropic_api_key` is given too."
+        yield "claude_code_oauth_token", Refused(said, "Keep the one that shall be billed.")
+    if key and key.get_secret_value().startswith("sk-ant-oat"):
+        yield "anthropic_api_key", Refused("It is an OAuth token.", "Pass it as `claude_code_oauth_token:`.")
+    for name, hint in _OF_ITS_OWN.items():
+        for runners in _RUNNER_ONLY:
+            if getattr(inputs, name) and getattr(inputs, name) == getattr(inputs, runners):
+                said = f"It is the same as `{runners}`, which never goes to a machine."
+                yield name, Refused(said, hint)
+
+
+def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    if not inputs.fly_api_token:
+        yield "fly_api_token", Refused("It is empty.", "", "secret_missing")
+    if not inputs.fly_app:
+        yield (
+            "fly_app",
+            Refused("It is empty.", "Create an app with `fly apps create <name>` and name it here."),
+        )
+    kind, cpus, memory_mb = inputs.cpu_kind, inputs.cpus, inputs.memory_mb
+    if cpus not in SIZES[kind].cpus:
+        choices = ", ".join(map(str, SIZES[kind].cpus))
+        yield "cpus", Refused(f"Fly has no {kind} machine with {cpus} CPUs.", f"Write one of {choices}.")
+        return
+    nearest = nearest_memory(kind, cpus, memory_mb)
+    if memory_mb not in nearest:
+        said = f"Fly has no {kind} machine with {cpus} CPUs and {memory_mb} MB."
+        yield "memory_mb", Refused(said, f"Write {' or '.join(map(str, nearest))}.")
+
+
+def _image_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    given = [name for name in ("image", "base_image", "dockerfile") if getattr(inputs, name)]
+    for name in given[1:]:
+        said = f"`{given[0]}` is given too."
+        yield name, Refused(said, "Keep one of `image:`, `base_image:` and `dockerfile:`.")
+
+
+def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    try:
+        check_claude_args(inputs.claude_args, frozenset(given))
+    except Refused as problem:
+        yield "claude_args", problem
+    for name in ("timeout", "idle_timeout"):
+        if getattr(inputs, name) > DAY_S:
+            yield name, Refused("It is longer than a day.", "Write 90s, 45m or 2h.")
+
+
+_RULES = (_task_rule, _credential_rule, _machine_rule, _image_rule, _agent_rule)
