@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
@@ -34,9 +35,9 @@ class Artifacts:
     def __init__(self, workspace: Path, step: str) -> None:
         """Make or reopen the folder and empty it. Raises ConfigError when a link or a file is in the way."""
         self.folder = f"{FOLDER}/{re.sub('[^A-Za-z0-9_-]+', '-', step).strip('-') or 'step'}"
-        owner = workspace.stat()
-        self._owner = (owner.st_uid, owner.st_gid)
         try:
+            owner = workspace.stat()
+            self._owner = (owner.st_uid, owner.st_gid)
             with ExitStack() as stack:
                 root = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, root)
@@ -100,7 +101,9 @@ class Artifacts:
         """What an earlier run left on a self-hosted runner must not pass for this run's."""
         for name in os.listdir(self._fd):  # noqa: PTH208 - a path has no descriptor
             status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-            if not stat.S_ISDIR(status.st_mode):
+            if stat.S_ISDIR(status.st_mode):
+                shutil.rmtree(name, dir_fd=self._fd)  # follows no link
+            else:
                 os.unlink(name, dir_fd=self._fd)
 
     def _open_folder(self, name: str, parent: int) -> int:
@@ -114,4 +117,5 @@ class Artifacts:
 
     def _give_away(self, descriptor: int) -> None:
         if os.geteuid() == 0:
-            os.fchown(descriptor, *self._owner)
+            with suppress(OSError):  # root may not everywhere: on NFS, say; then the files stay root's
+                os.fchown(descriptor, *self._owner)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tests.support.engines import ROOT
 
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import ConfigError
@@ -41,6 +44,8 @@ def test_nothing_of_an_earlier_run_is_left(tmp_path: Path) -> None:
     with Artifacts(tmp_path, "b"):
         pass
     (tmp_path / ".flaude" / "a" / "link").symlink_to("/etc/passwd")
+    (tmp_path / ".flaude" / "a" / "machine.log").mkdir()
+    (tmp_path / ".flaude" / "a" / "machine.log" / "b").symlink_to(tmp_path / ".flaude" / "b")
     with Artifacts(tmp_path, "a"):
         assert sorted(path.name for path in (tmp_path / ".flaude" / "a").iterdir()) == []
     assert (tmp_path / ".flaude" / "b").is_dir()
@@ -66,6 +71,12 @@ def test_a_link_on_the_way_is_refused(tmp_path: Path, what: str) -> None:
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "nowhere").exists()
     assert open_files() == before
+
+
+def test_no_workspace_is_told(tmp_path: Path) -> None:
+    """A workspace that is not there is the user's to put right."""
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        Artifacts(tmp_path / "nowhere", "a")
 
 
 @pytest.mark.parametrize("kind", ["symbolic", "hard"])
@@ -115,3 +126,26 @@ def test_files_belong_to_the_workspace_s_owner(tmp_path: Path) -> None:
         tmp_path / ".flaude/a/x",
     ]
     assert {path.stat().st_uid for path in made} == {1234}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to lose")
+def test_files_that_cannot_be_given_away_are_kept(tmp_path: Path) -> None:
+    """Where root may not change owners (NFS, user namespaces), the files stay root's and the step goes on."""
+    os.chown(tmp_path, 1234, 1234)
+    without_cap_chown = (
+        "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(24, 0) == 0\n"  # PR_CAPBSET_DROP, CAP_CHOWN
+        "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+    )
+    code = (
+        "from pathlib import Path; from flaude_action.artifacts import Artifacts\n"
+        "with Artifacts(Path.cwd(), 'a') as artifacts: print(artifacts.write('x', b''))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", without_cap_chown, code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == ".flaude/a/x\n", done.stderr
+    assert (tmp_path / ".flaude/a/x").stat().st_uid == 0
