@@ -17,7 +17,7 @@ from flaude_action.annotations import MESSAGE_CHARS, error_message, warning_mess
 from flaude_action.catalog import CATALOG
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
-from flaude_action.run_report import for_app, rendered
+from flaude_action.run_report import for_app, redacted, rendered
 from flaude_action.runner_protocol import VALUE_BYTES, command, file_entry, shortened
 from flaude_action.state import save_state
 from flaude_action.untrusted import MARGIN, cut, margin_lines, one_line, visible
@@ -201,7 +201,8 @@ class Report:
 
     def save_state(self, values: Mapping[str, str]) -> None:
         """Leave something for post. Written at once: this process may not live to write later."""
-        save_state(self._environ, values)
+        with self._told_if_it_fails("GITHUB_STATE"):
+            save_state(self._environ, values)
 
     def publish(self, report: RunReport, artifacts: Artifacts | None = None) -> RunReport:
         """Tell a finished step everywhere: annotations, `report.json`, outputs, summary. Returns it complete.
@@ -212,7 +213,7 @@ class Report:
 
         name = artifacts.path(REPORT_FILE) if artifacts else ""
         report = report.complete(report_file=name, app=self.app)
-        document = self._redactor.redact_json(report.document())
+        document = redacted(report.document(), self._redactor.redact_json)
         self._annotate(document)
         self.quote(report.line)
         for error in report.errors:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from flaude_action import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from flaude_action.annotations import Finding
     from flaude_action.errors import FlaudeError
 
@@ -21,6 +23,15 @@ SCHEMA = 1
 """Version of `report.json`."""
 CHANGES = 500
 """As many files are told one by one; `changed_files` has the paths of all."""
+
+_OUR_WORDS = frozenset({
+    "schema", "flaude_action", "conclusion", "exit_code_source", "error_type", "error_phase", "retryable",
+    "error_ref", "image_source", "patch_file", "log_file", "execution_file", "report_file", "phase_seconds",
+    "cleanup", "type", "phase", "ref", "own_stop",
+})  # fmt: skip
+"""Members of the report that hold no text of others."""
+_OUR_OBJECTS = frozenset({"errors", "warnings", "findings", "changes", "evidence", "api_event", "machine"})
+"""Members with members that are ours: objects, and lists of them."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,25 @@ class RunReport:
             "evidence": self.evidence,
             "machine": self.machine,
         }
+
+
+def redacted(document: Mapping[str, Any], redact: Callable[[Any], Any]) -> dict[str, Any]:
+    """`report.json` without secrets.
+
+    Members' names and our own words stay, whatever a secret may be: workflows compare them, and annotations
+    and summary are looked up by them.
+    """
+    return {name: _redacted(name, value, redact) for name, value in document.items()}
+
+
+def _redacted(name: str, value: Any, redact: Callable[[Any], Any]) -> Any:
+    if name in _OUR_WORDS:
+        return value
+    if name in _OUR_OBJECTS:
+        if isinstance(value, list):
+            return [redacted(row, redact) for row in value]
+        return redacted(value, redact) if value is not None else None
+    return redact(value)
 
 
 def for_app(hint: str, app: str) -> str:

@@ -20,6 +20,15 @@ from flaude_action.run_report import Outputs, RunReport, rendered
 from flaude_action.untrusted import LINE_CHARS
 
 SECRET = "sk-ant-api03-0123456789"
+EVIDENCE = {
+    "image": "ours", "guest_result": False, "api_status": "stopped", "log_marker": None,
+    "api_event": {"type": "exit", "exit_code": 1, "oom_killed": False}, "platform_log": None, "own_stop": None, "trouble": "",
+    "log_complete": True,
+}  # fmt: skip
+MACHINE = {
+    "cpu_kind": "shared", "cpus": 2, "memory_mb": 4096, "seconds": 71.2, "prices_date": "2026-11-21",
+    "prices_url": "https://fly.io/docs/about/pricing/",
+}  # fmt: skip
 
 
 class Step:
@@ -90,7 +99,7 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
         report.publish(
             RunReport(
                 outputs, errors=(error,), warnings=(("tool_oom", SECRET),), notices=(SECRET,), line=SECRET,
-                log_tail=report.tail(10), excerpt=(SECRET,), machine={"seconds": None, SECRET: SECRET},
+                log_tail=report.tail(10), excerpt=(SECRET,), machine={"seconds": None, "x": [SECRET]},
                 findings=(Finding(SECRET, 1, None, SECRET),), changes=({"path": SECRET, "status": ""},),
             ),
             artifacts,
@@ -98,6 +107,25 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
     text = step.everything().replace("\\", "")
     assert SECRET not in bared(text)
     assert text.count("***") > 20
+
+
+@pytest.mark.parametrize("secret", ["line", "model", "error", "type", "state", "failure", "user", "none"])
+def test_a_secret_that_is_a_word_of_ours(step: Step, tmp_path: Path, secret: str) -> None:
+    """What workflows compare and what holds the report together stays, whatever word a secret is."""
+    step.report.mask([secret])
+    error = FlaudeError("model_auth_failed", details=f"It said {secret}.")
+    told = RunReport(Outputs(result=f"a {secret}"), errors=(error,), machine=MACHINE, evidence=EVIDENCE)
+    with Artifacts(tmp_path, "a") as artifacts:
+        step.report.publish(told, artifacts)
+    report = json.loads((tmp_path / ".flaude/a/report.json").read_text())
+    outputs = step.outputs()
+    assert list(report) == list(told.document())
+    assert report["errors"][0]["type"] == outputs["error_type"] == "model_auth_failed"
+    assert (outputs["conclusion"], outputs["retryable"]) == ("failure", "user")
+    assert outputs["exit_code_source"] == "none"
+    assert (outputs["result"], outputs["report_file"]) == ("a ***", ".flaude/a/report.json")
+    assert f"said {secret}" not in json.dumps(report)
+    assert step.log.commands[-1].name == "error"
 
 
 def test_own_words(step: Step) -> None:
@@ -279,6 +307,13 @@ def test_one_place_that_fails_does_not_silence_the_others(step: Step, tmp_path: 
         (tmp_path / artifacts.path("report.json")).unlink()
     assert (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
     assert any("GITHUB_OUTPUT could not be written (Is a directory)." in line for line in step.log.shown)
+
+
+def test_a_state_that_cannot_be_written_is_told(step: Step, tmp_path: Path) -> None:
+    """Only `post` needs it, when all else has failed: the step goes on without."""
+    (tmp_path / "GITHUB_STATE").mkdir()
+    step.report.save_state({"nonce": "1"})
+    assert step.log.shown == ["GITHUB_STATE could not be written (Is a directory)."]
 
 
 def test_the_summary_is_added_to(step: Step, tmp_path: Path) -> None:
