@@ -21,6 +21,7 @@ FOLD_S: Final = 3.0
 _NOISE = re.compile(r"(?: ---> (?:Running in )?|Removing intermediate container )(?:[0-9a-f]{12})?")
 """What the builder says of its own containers and layers."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LINE_END = re.compile(r"[\r\n]")
 _ENDED = ("Pushed", "Layer already exists", "Mounted from", "Pull complete", "Already exists")
 
 
@@ -31,31 +32,49 @@ class BuildProgress:
         self._say = say
         self._clock = clock
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
+        self._unended = ""
         self._layers: dict[str, tuple[str, int, int]] = {}
         self._folded_at = clock()
 
     @property
     def tail(self) -> str:
-        return "\n".join(self._kept)
+        return "\n".join([*self._kept, self._unended] if self._unended else self._kept)
 
     def say(self, text: str) -> None:
-        for line in _COLOUR.sub("", text).splitlines():
-            if line.strip() and not _NOISE.fullmatch(line):
-                self._kept.append(line[:LINE_CHARS])
-                self._say(line[:LINE_CHARS])
+        """Whole lines; what had no end so far has one by this."""
+        unended, self._unended = self._unended, ""
+        for line in [unended, *text.splitlines()]:
+            self._line(line)
 
     def tell(self, event: dict[str, Any]) -> None:
         """One event of a stream."""
-        if isinstance(text := event.get("stream") or event.get("error"), str):
+        if isinstance(text := event.get("stream"), str):
+            self._output(_COLOUR.sub("", text))
+        elif isinstance(text := event.get("error"), str):
             self.say(text)
-        elif isinstance(status := event.get("status"), str):
-            self._status(status, event)
+        elif isinstance(text := event.get("status"), str):
+            self._status(text, event)
 
     def begin(self, title: str) -> None:
         """A new stream: its layers have nothing to do with those before."""
         self._layers.clear()
         self._folded_at = self._clock()
         self.say(title)
+
+    def _output(self, text: str) -> None:
+        """A piece of a build's output, cut anywhere by the engine: a line is told when it has ended."""
+        if _NOISE.fullmatch(text.strip("\r\n")):
+            self.say("")
+            return
+        *ended, unended = _LINE_END.split(self._unended + text)
+        for line in ended:
+            self._line(line)
+        self._unended = unended[:LINE_CHARS]
+
+    def _line(self, line: str) -> None:
+        if line.strip() and not _NOISE.fullmatch(line):
+            self._kept.append(line[:LINE_CHARS])
+            self._say(line[:LINE_CHARS])
 
     def _status(self, status: str, event: dict[str, Any]) -> None:
         layer, detail = event.get("id"), event.get("progressDetail")

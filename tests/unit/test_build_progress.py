@@ -38,6 +38,42 @@ def test_a_builds_output_is_told_line_by_line() -> None:
     assert progress.tail == "\n".join(lines)
 
 
+def test_lines_are_whole_however_the_engine_cuts_them() -> None:
+    """A long output comes in pieces of the engine's choosing; a line is told when it has ended."""
+    lines, progress = told(
+        {"stream": "Step 1/2 : RUN a"},
+        {"stream": "\n"},
+        {"stream": " ---> Running in 0123456789ab\n"},
+        {"stream": "the fir"},
+        {"stream": "st line\nthe sec"},
+        {"stream": "ond line\n10%\r20%"},
+        {"stream": "\r\n\x1b[91mno end"},
+        {"stream": "Removing intermediate container 0123456789ab\n"},
+        {"stream": "also none"},
+        {"error": "it failed"},
+        {"stream": "being wri"},
+    )
+    said = [
+        "Step 1/2 : RUN a",
+        "the first line",
+        "the second line",
+        "10%",
+        "20%",
+        "no end",
+        "also none",
+        "it failed",
+    ]
+    assert lines == said
+    assert progress.tail == "\n".join([*said, "being wri"])
+
+
+def test_a_line_without_an_end_costs_no_memory() -> None:
+    """What of it would not be shown is not kept."""
+    lines, progress = told(*[{"stream": "x" * 100_000}] * 20, {"stream": "\nnext\n"})
+    assert lines == ["x" * 1000, "next"]
+    assert progress.tail == "\n".join(lines)
+
+
 def test_layers_are_folded_into_a_line_every_few_seconds() -> None:
     """However often each layer moves, and the finished ones count whole."""
     lines: list[str] = []
@@ -64,5 +100,5 @@ def test_layers_are_folded_into_a_line_every_few_seconds() -> None:
 def test_strange_events_are_no_trouble() -> None:
     """What has no text says nothing, and an overlong line is cut."""
     lines, _ = told({}, {"stream": 5}, {"status": None}, {"id": 1, "status": "hm", "progressDetail": None},
-                    {"id": "a", "status": "Pulling from b"}, {"stream": "x" * 5000})  # fmt: skip
+                    {"id": "a", "status": "Pulling from b"}, {"stream": "x" * 5000 + "\n"})  # fmt: skip
     assert lines == ["hm", "x" * 1000]
