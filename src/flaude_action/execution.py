@@ -24,7 +24,7 @@ from flaude_action.machine import End, History, Launch, Machine, metadata, new_n
 from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig, guest_of
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Evidence, OwnStop, Verdict, judge
-from flaude_action.waiting import Cancellation, Deadline, unless_cancelled
+from flaude_action.waiting import Cancellation, Deadline, patiently, unless_cancelled
 from flaude_guest.protocol import IMAGE_LABEL, PHASES
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 STOP_S, STOP_EMPTY_S = 3.0, 1.0
 """After a stop: the longest until the destroy request, with and without work to save."""
-CANCEL_DRAIN_S = 1.0
+CANCEL_S = 1.0
+"""After a signal: the longest that Fly's events, and what is left of the log, are waited for."""
 DEATH_GRACE_S = 1.0
 LAST_WORD_S = 2.0
 
@@ -61,11 +62,6 @@ class _Life:
     @property
     def result(self) -> dict[str, Any] | None:
         return self.work.result if self.work is not None else None
-
-
-def stopped_by_signal(life: _Life) -> bool:
-    """True when the runner counts the seconds: it kills us 10 s after its first signal."""
-    return life.own_stop is not None and life.own_stop.type == "cancelled"
 
 
 class Execution:
@@ -100,15 +96,22 @@ class Execution:
     async def _launch(self, deadline: Deadline, *, foreign: bool, number: int) -> Outcome:
         launch = self._plan(foreign=foreign, number=number)
         self._watch.launching(launch)
-        machine = Machine(self._fly, self._errand.app, launch)
-        with self._timed("create"):
-            await self._create(machine)
-        logs: asyncio.Task[None] | None = None
+        machine = Machine(self._fly, self._errand.app, launch, cancellation=self._cancellation)
         try:
+            with self._timed("create"):
+                await unless_cancelled(machine.__aenter__(), self._cancellation)
             self._watch.created(machine)
-            follower = LogFollower(self._fly, self._errand.app, machine.id, machine.record.created_at)
-            life = _Life(machine, follower)
-            logs = asyncio.ensure_future(self._read_logs(life))
+            return await self._with_machine(machine, launch, deadline, foreign=foreign)
+        finally:
+            await machine.__aexit__()
+
+    async def _with_machine(
+        self, machine: Machine, launch: Launch, deadline: Deadline, *, foreign: bool
+    ) -> Outcome:
+        follower = LogFollower(self._fly, self._errand.app, machine.id, machine.record.created_at)
+        life = _Life(machine, follower)
+        logs = asyncio.ensure_future(self._read_logs(life))
+        try:
             if self._recognise(life, foreign=foreign):
                 await self._live(life, launch, deadline)
             evidence = await self._evidence(life)
@@ -126,14 +129,8 @@ class Execution:
                 self._watch.judged(verdict)
             return self._outcome(life, evidence, verdict)
         finally:
-            await machine.__aexit__()
-            if logs is not None:
-                logs.cancel()
-                await asyncio.gather(logs, return_exceptions=True)
-
-    async def _create(self, machine: Machine) -> None:
-        """Enter the machine's life; a cancellation ends that too, and whatever was made is destroyed."""
-        await unless_cancelled(machine.__aenter__(), self._cancellation)
+            logs.cancel()
+            await asyncio.gather(logs, return_exceptions=True)
 
     def _tell(self, verdict: Verdict) -> bool:
         """Pass the verdict on when something carries it already; else the log's word has still to come."""
@@ -229,7 +226,6 @@ class Execution:
     async def _stop(self, life: _Life, work: asyncio.Future[None]) -> None:
         """Save what is there, unless we were told twice or there is nothing to save."""
         work.cancel()
-        life.machine.hurry = stopped_by_signal(life)
         if life.work is None or not life.work.provisioned or self._cancellation.at_once:
             return
         status = life.work.status
@@ -252,15 +248,16 @@ class Execution:
     async def _drain(self, life: _Life, logs: asyncio.Task[None]) -> None:
         lines = (life.result or {}).get("lines")
         life.logs.end(lines if isinstance(lines, int) else None)
-        await asyncio.wait([logs], timeout=CANCEL_DRAIN_S if stopped_by_signal(life) else None)
-        if logs.done():
-            logs.result()
+        await patiently(logs, self._cancellation, CANCEL_S)
 
     async def _evidence(self, life: _Life) -> Evidence:
         """What is known without waiting. Fly's events are asked for only when they can matter."""
         work, end = life.work, life.end
         needs_events = life.own_stop is None and (life.result is None or end is not None)
-        history = await life.machine.history() if needs_events else History()
+        history = None
+        if needs_events:
+            history = await patiently(life.machine.history(), self._cancellation, CANCEL_S)
+        history = history or History()
         return Evidence(
             ours=life.ours,
             result=life.result,

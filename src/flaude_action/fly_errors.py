@@ -83,6 +83,11 @@ def name_taken(error: FlyAPIError) -> bool:
     )
 
 
+def may_pass(error: FlyAPIError) -> bool:
+    """True for trouble that is no refusal: no answer, too slow, too many requests, Fly's own failure."""
+    return error.status_code in (0, 408, 429) or error.status_code >= 500
+
+
 def starting_later(error: FlyAPIError) -> bool:
     """True for the refusals of `start` that pass by themselves: still preparing, still being replaced."""
     return error.status_code in (408, 412) and any(one in error.detail.lower() for one in _START_NOT_YET)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import FlyAPIError, MachineTimeout
-from flaude_action.fly_errors import may_have_happened, name_taken
+from flaude_action.fly_errors import may_have_happened, may_pass, name_taken
 from flaude_action.verdict import ExitEvent
-from flaude_action.waiting import Deadline, finish
+from flaude_action.waiting import Cancellation, Deadline, finish, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +32,16 @@ META_MANAGER, MANAGER = "managed_by", "flaude-action"
 META_RUN, META_NONCE, META_DEADLINE = "flaude_run", "flaude_nonce", "flaude_deadline"
 
 ENDED = ("stopped", "failed", "destroyed")
+OVER = (*ENDED, "destroying")
 WAIT_SLICE_S = 60
 """Fly refuses longer waits: `value must be inside range [1s, 1m0s]`."""
 CREATE_TRIES = 3
-CREATE_CLEANUP_S = 5.0
+CREATE_CLEANUP_S, CREATE_HURRIED_S = 5.0, 3.0
+"""After a cancel: how long a create call in flight may take to answer, so that we know what to destroy."""
+LOOK_S = 1.0
 DESTROY_CONFIRM_S = 10
-HURRIED_CONFIRM_S, HURRIED_RETRY_S = 1, 2.0
+DESTROY_HURRIED_S = 1.5
+"""How long destroying may take, its confirmation included, once the runner counts the seconds."""
 WATCH_PAUSE_S = 1.0
 EVENTS_RETRY_S = 5.0
 
@@ -87,17 +91,19 @@ class History:
 class Machine:
     """`async with Machine(...)` creates on the way in and destroys on the way out.
 
-    After the block `cleanup` is `destroyed`, `already_gone` or `leaked:<id>`.
+    After the block `cleanup` is `destroyed`, `already_gone` or `leaked:<id>`; "" when there was no machine.
+    Once `cancellation` is requested seconds count, and destroying is not waited for as long.
     """
 
-    def __init__(self, fly: Fly, app: str, launch: Launch) -> None:
+    def __init__(
+        self, fly: Fly, app: str, launch: Launch, *, cancellation: Cancellation | None = None
+    ) -> None:
         self._fly = fly
         self._app = app
         self._launch = launch
+        self._cancellation = cancellation or Cancellation()
         self._record: FlyMachine | None = None
         self.cleanup = ""
-        self.hurry = False
-        """True when seconds count: destroying is then tried for two seconds and confirmed for one."""
 
     @property
     def record(self) -> FlyMachine:
@@ -128,7 +134,14 @@ class Machine:
         Raises MachineTimeout `machine_boot_timeout` at the deadline.
         """
         while not deadline.passed:
-            state = await self._wait(("started", *ENDED), deadline.within(WAIT_SLICE_S))
+            try:
+                state = await self._wait(("started", *ENDED), deadline.within(WAIT_SLICE_S))
+            except FlyAPIError as error:
+                if not may_pass(error):
+                    raise
+                log.info("waiting for the machine to start: %s", error)
+                await asyncio.sleep(deadline.within(WATCH_PAUSE_S))
+                continue
             if state:
                 return state
         raise MachineTimeout("machine_boot_timeout", details=f"It had {deadline.seconds:.0f} s.")
@@ -139,8 +152,9 @@ class Machine:
             try:
                 state = await self._wait(ENDED, WAIT_SLICE_S)
             except FlyAPIError as error:
-                if error.status_code == 404:
-                    return await self._last_sight()
+                end = await self._last_sight() if error.status_code == 404 else None
+                if end is not None:
+                    return end
                 log.info("waiting for the machine: %s", error)
                 await asyncio.sleep(WATCH_PAUSE_S)
                 continue
@@ -153,16 +167,20 @@ class Machine:
         if answer is None or answer.state:
             return answer.state if answer is not None else ""
         self._record = await self._fly.get_machine(self._app, self.id)
-        return self._record.state if self._record.state in states else ""
+        if self._record.state in states or self._record.state in OVER:
+            return self._record.state
+        await asyncio.sleep(WATCH_PAUSE_S)
+        return ""
 
-    async def _last_sight(self) -> End:
-        """After a 404 on wait the record may still answer for a while."""
+    async def _last_sight(self) -> End | None:
+        """After a 404 on wait the record may still answer for a while. None when it does not tell of an end:
+        a server that has not heard of the machine yet is not believed while another knows it to live."""
         try:
             self._record = await self._fly.get_machine(self._app, self.id)
         except FlyAPIError as error:
-            log.info("the machine's record is gone: %s", error)
-            return End("", gone=True)
-        return End(self.record.state, gone=True)
+            log.info("reading the machine's record: %s", error)
+            return End("", gone=True) if error.status_code == 404 else None
+        return End(self.record.state, gone=True) if self.record.state in OVER else None
 
     async def history(self) -> History:
         """What Fly's events tell of the end; nothing when Fly does not give them."""
@@ -194,8 +212,8 @@ class Machine:
 
     async def destroy(self) -> str:
         """Destroy and confirm. Never raises: what could not be done is told in `cleanup`."""
-        if not self.cleanup:
-            self.cleanup = await destroy(self._fly, self._app, self.record, hurry=self.hurry)
+        if self._record is not None and not self.cleanup:
+            self.cleanup = await destroy(self._fly, self._app, self._record, self._cancellation)
         return self.cleanup
 
     async def _create(self) -> FlyMachine:
@@ -231,35 +249,54 @@ class Machine:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _ours(self) -> FlyMachine | None:
-        found = await self._fly.list_machines(self._app, metadata={META_NONCE: self._launch.nonce})
+        """The machine of this launch, also one that has been and gone: it must not be started twice."""
+        marks = {META_NONCE: self._launch.nonce}
+        found = await self._fly.list_machines(self._app, metadata=marks, include_deleted=True)
+        found.sort(key=lambda machine: machine.state in OVER)
         return found[0] if found else None
 
     async def _abandon(self, creating: asyncio.Task[FlyMachine]) -> None:
         """We were cancelled during create: see what came of it and remove that."""
-        done, _ = await asyncio.wait([creating], timeout=CREATE_CLEANUP_S)
-        if done and creating.exception() is None:
+        seconds = CREATE_HURRIED_S if self._cancellation.requested else CREATE_CLEANUP_S
+        await asyncio.wait([creating], timeout=seconds)
+        if creating.done() and creating.exception() is None:
             self._record = creating.result()
-            await self.destroy()
-            return
-        creating.cancel()
-        log.warning("create was cut off; a machine left behind is unprovisioned and ends itself")
+        else:
+            creating.cancel()
+            self._record = await self._left_behind()
+        await self.destroy()
+
+    async def _left_behind(self) -> FlyMachine | None:
+        """What a create without an answer may have made all the same."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return await self._ours()
+        except (TimeoutError, FlyAPIError) as error:
+            log.warning("create was cut off, and looking for what it made: %s", error)
+            return None
 
 
-async def destroy(fly: Fly, app: str, machine: FlyMachine, *, hurry: bool = False) -> str:
+async def destroy(fly: Fly, app: str, machine: FlyMachine, cancellation: Cancellation | None = None) -> str:
     """Destroy a machine and see it gone: `destroyed`, `already_gone` or `leaked:<id>`. Never raises."""
-    retry_for, confirm_for = (HURRIED_RETRY_S, HURRIED_CONFIRM_S) if hurry else (None, DESTROY_CONFIRM_S)
+    gone = _destroy(fly, app, machine)
+    seen = await patiently(gone, cancellation or Cancellation(), DESTROY_HURRIED_S)
+    return seen or f"leaked:{machine.id}"
+
+
+async def _destroy(fly: Fly, app: str, machine: FlyMachine) -> str:
+    """How it went; "" when the machine was not seen to be gone."""
     try:
-        await fly.destroy_machine(app, machine.id, retry_for=retry_for)
+        await fly.destroy_machine(app, machine.id)
     except FlyAPIError as error:
         if error.status_code == 404:
             return "already_gone"
         log.warning("destroying machine %s: %s", machine.id, error)
-        return f"leaked:{machine.id}"
+        return ""
     try:
-        gone = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, confirm_for) is not None
+        answer = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S)
     except FlyAPIError as error:
-        gone = error.status_code == 404
-    return "destroyed" if gone else f"leaked:{machine.id}"
+        return "destroyed" if error.status_code == 404 else ""
+    return "destroyed" if answer is not None else ""
 
 
 def _told(event: Event) -> ExitEvent:

@@ -107,6 +107,24 @@ async def unless_cancelled(work: Awaitable[T], cancellation: Cancellation) -> T:
         stop.cancel()
         task.cancel()
         await finish(asyncio.wait(either))
+        if not task.cancelled():
+            task.exception()  # retrieved: who stops the work does not want to hear how it failed
+
+
+async def patiently(work: Awaitable[T], cancellation: Cancellation, grace_s: float) -> T | None:
+    """The work's result, however long it takes. Once a stop is asked for it has `grace_s` more; then it is
+    cancelled, and None."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(cancellation.wait())
+    either: set[asyncio.Future[Any]] = {task, stop}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task], timeout=grace_s)
+        return task.result() if task.done() else None
+    finally:
+        stop.cancel()
+        task.cancel()
+        await asyncio.wait(either)
 
 
 async def finish(work: Awaitable[T]) -> T:

@@ -238,6 +238,22 @@ async def test_cancel_is_told_in_time_whatever_lags(tmp_path: Path) -> None:
     assert "is destroyed." in said
 
 
+async def test_cancel_after_the_verdict_is_told_in_time(tmp_path: Path) -> None:
+    """A cancel while the last lines of the log are waited for: the step is over soon, and says it."""
+    async with stage(tmp_path, log_lag_s=15.0) as here:
+        running = await here.start()
+        await running.until("Verdict: success")
+        running.signal(signal.SIGINT)
+        began = time.monotonic()
+        ended = await running.ended()
+        seconds = time.monotonic() - began
+        left = await here.machines_left()
+    assert seconds < 6
+    assert (ended.exit_code, ended.outputs["conclusion"]) == (0, "success")
+    assert ended.outputs["cleanup"] == "destroyed"
+    assert left == []
+
+
 async def test_term_destroys_at_once(tmp_path: Path) -> None:
     """SIGTERM: no work is saved, the machine is destroyed at once."""
     async with stage(tmp_path, SLOW) as here:
