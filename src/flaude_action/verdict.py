@@ -17,6 +17,7 @@ Strongest first, each with the name it bears in output `exit_code_source`:
     b     our image, good document                         the document decides; later signs are notices
     c     our image, document missing                      event, then marker may pass a job that was handed
                                                            over and has nothing to deliver; all else fails
+    c, d  an exit event that cannot be read                never passes: the log may only name the failure
     d     foreign image                                    event decides; silent API: marker 0 passes only as
                                                            the last line of a complete log in which Fly says
                                                            0 too, with a warning
@@ -34,7 +35,9 @@ Source = Literal["guest_result", "api_event", "api_status", "log_marker", "platf
 
 # The guest's own exit codes, for when its document is lost (flaude_guest.supervisor).
 _GUEST_CODES = {70: "environment_unusable", 75: "boot_marker_missing", 124: "run_timeout", 130: "cancelled"}
+_UNREADABLE = "Fly told of the end, but not in words that this version knows."
 _NEVER_STARTED = "Nothing ever ran on it: an image that Fly cannot pull is the usual cause."
+_DECIDING = {"exit_code", "oom_killed", "requested_stop", "signal", "guest_signal"}
 _NOT_STARTED_CODES = {126, 127}  # POSIX shells and init: command not executable, not found
 
 
@@ -42,8 +45,10 @@ _NOT_STARTED_CODES = {126, 127}  # POSIX shells and init: command not executable
 class ExitEvent:
     """The newest exit of this launch, as Fly told it. None means that the key was absent.
 
-    `unknown_keys` are members that no recorded payload has; with one of them present an absent `exit_code`
-    is not read as 0. https://fly.io/docs/machines/api/machines-resource/
+    `unknown_keys` are members that no recorded payload has, or that have another type of value; with one of
+    them present an absent `exit_code` is not read as 0, and even a spelled one is not when the member could
+    have told of an end by force. `guest_exit_code` is the VM's side and never the job's result: it only keeps
+    an absent code from being read as 0. https://fly.io/docs/machines/api/machines-resource/
     """
 
     type: str = "exit"
@@ -53,6 +58,7 @@ class ExitEvent:
     oom_killed: bool | None = None
     requested_stop: bool | None = None
     error: str = ""
+    guest_exit_code: int | None = None
     unknown_keys: tuple[str, ...] = ()
 
     @property
@@ -66,10 +72,12 @@ class ExitEvent:
     @property
     def code(self) -> int | None:
         """The exit code, with Fly's omitted zero read back; None when the event does not tell."""
-        if self.exit_code is not None:
-            return self.exit_code if self.exit_code >= 0 else None
-        silent = self.type == "exit" and not (self.oom_killed or self.fatal_signal or self.error)
-        return 0 if silent and not self.unknown_keys else None
+        if self.exit_code:
+            return self.exit_code if self.exit_code > 0 else None
+        if self.exit_code == 0:
+            return None if _DECIDING.intersection(self.unknown_keys) else 0
+        told = self.oom_killed or self.fatal_signal or self.error or self.guest_exit_code or self.unknown_keys
+        return 0 if self.type == "exit" and not told else None
 
 
 @dataclass(frozen=True)
@@ -226,9 +234,11 @@ def _by_platform(evidence: Evidence) -> Verdict:
         return _by_code(evidence, evidence.platform_code, "platform_log")
     if evidence.trouble:
         return _failed(evidence.trouble)
+    if evidence.exit is not None:
+        return replace(_failed("outcome_unknown"), details=_UNREADABLE)
     if evidence.platform_code == 0:
         return _failed(_owed(evidence) or "log_marker_missing", source="platform_log", code=0)
-    if evidence.exit is None and (evidence.gone or evidence.state):
+    if evidence.gone or evidence.state:
         return replace(_failed("machine_lost"), details=_NEVER_STARTED if evidence.never_started else "")
     return _failed("outcome_unknown")
 
@@ -240,7 +250,7 @@ def _by_event(evidence: Evidence, event: ExitEvent) -> Verdict | None:
     if event.requested_stop:
         return _failed("machine_stopped_externally", source="api_event", code=code)
     signal = event.fatal_signal
-    if signal is not None or event.type == "crash":
+    if signal is not None or event.type == "crash" or (event.exit_code or 0) < 0:
         number = signal if signal is not None else _signal_of(code)
         failed = _failed("killed_by_signal", source="api_event", code=code or (128 + (number or 9)))
         return replace(failed, signal=number)
@@ -256,7 +266,7 @@ def _by_event(evidence: Evidence, event: ExitEvent) -> Verdict | None:
 def _by_marker(evidence: Evidence, marker: int) -> Verdict | None:
     if marker != 0:
         return _by_code(evidence, marker, "log_marker")
-    if not evidence.marker_is_last or evidence.platform_code:
+    if evidence.exit is not None or not evidence.marker_is_last or evidence.platform_code:
         return None
     if not evidence.ours and not (evidence.log_complete and evidence.platform_code == 0):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,18 @@ def bad(type_: str = "max_turns_reached", code: int = 1) -> dict[str, Any]:
 
 OURS = Evidence(ours=True)
 FOREIGN = Evidence(ours=False)
+
+SAID_ZERO = Evidence(False, marker=0, marker_is_last=True, log_complete=True, platform_code=0)
+UNKNOWN = ("outcome_unknown", None, "none")
+UNREADABLE: list[tuple[str, ExitEvent, tuple[str, int | None, str]]] = [
+    ("an unknown member", ExitEvent(unknown_keys=("evicted",)), UNKNOWN),
+    ("a code of a wrong type", ExitEvent(unknown_keys=("exit_code",)), UNKNOWN),
+    ("a memory flag of a wrong type", ExitEvent(exit_code=0, unknown_keys=("oom_killed",)), UNKNOWN),
+    ("a VM that ended with 3", ExitEvent(guest_exit_code=3), UNKNOWN),
+    ("code -1", ExitEvent(exit_code=-1), ("killed_by_signal", 137, "api_event")),
+    ("an error", ExitEvent(error="could not run init"), ("machine_failed", None, "api_event")),
+]
+"""Exit events that do not tell of success, with what is due: the log's zeros never make up for them."""
 
 ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
     # name, evidence, (conclusion, type, exit code, source)
@@ -212,6 +225,15 @@ ROWS: list[tuple[str, Evidence, tuple[str, str, int | None, str]]] = [
         ("failure", "killed_by_signal", 143, "api_event"),
     ),
     ("d nothing", FOREIGN, ("failure", "outcome_unknown", None, "none")),
+    *(
+        (
+            f"c, d {what} beside a word of success, {'ours' if ours else 'foreign'}",
+            replace(SAID_ZERO, ours=ours, provisioned=ours, exit=event),
+            ("failure", *due),
+        )
+        for ours in (True, False)
+        for what, event, due in UNREADABLE
+    ),
 ]
 
 
@@ -266,7 +288,8 @@ events = st.builds(
     oom_killed=st.none() | st.booleans(),
     requested_stop=st.none() | st.booleans(),
     error=st.sampled_from(["", "boom"]),
-    unknown_keys=st.sampled_from([(), ("new",)]),
+    guest_exit_code=st.none() | st.integers(-1, 3),
+    unknown_keys=st.sampled_from([(), ("new",), ("oom_killed",)]),
 )
 evidences = st.builds(
     Evidence,
@@ -304,11 +327,13 @@ def test_unknown_is_never_success(evidence: Evidence) -> None:
         assert evidence.own_stop is None
         assert evidence.state != "failed"
         assert not evidence.ours or (evidence.provisioned and not evidence.has_delivery)
-        assert verdict.source == "api_event" or not evidence.platform_code
+        assert verdict.source == "api_event" or not (evidence.platform_code or evidence.exit)
         event = evidence.exit
         assert event is None or not (
             event.oom_killed or event.requested_stop or event.fatal_signal or event.error
         )
+        assert event is None or event.exit_code == 0 or not (event.guest_exit_code or event.unknown_keys)
+        assert event is None or "oom_killed" not in event.unknown_keys
 
 
 @given(evidences)
