@@ -11,7 +11,8 @@ several containers or processes in a machine, GraphQL. Asked for these it answer
 had them.
 
 From the wire inwards: `serve` puts the parts together; `requests_seen`, `gate`, `faults` wrap every request;
-`machines_api`, `exec_api`, `metadata_api`, `apps_api`, `logs_api`, `control` are the routes over `wire`;
-`flyd` moves machines (`machine_record`) over a `backend`; `store` and `log_store` keep them. `messages` and
-`githost` are stand-ins of their own: for the model and for GitHub's git.
+`machines_api`, `running_api`, `exec_api`, `metadata_api`, `apps_api`, `logs_api`, `control` are the routes
+over `bodies` and `wire`; `flyd` orders what happens to a machine, `machine_run` carries it out over a
+`backend`; `store` and `log_store` keep it. `messages` and `githost` are stand-ins of their own: for the model
+and for GitHub's git.
 """

@@ -39,6 +39,9 @@ _PLACES: dict[str, tuple[str, float, float]] = {
 }
 
 
+_ORDER = {"name": str, "app_name": str, "org_slug": str, "network": str}
+
+
 class AppsApi:
     def __init__(self, fly: Fly) -> None:
         self._fly, self._settings = fly, fly.settings
@@ -58,9 +61,9 @@ class AppsApi:
         return app_json(app, len(live))
 
     async def create(self, request: Request) -> Response:
-        body = await json_object(request, "main.createAppRequest")
+        body = await json_object(request, "main.createAppRequest", _ORDER)
         name = body.get("name") or body.get("app_name") or identifiers.machine_name()
-        if not isinstance(name, str) or not identifiers.APP_NAME.match(name):
+        if not identifiers.APP_NAME.match(name):
             text = "Validation failed: Name under 63 chars using numbers, lowercase letters and dashes"
             raise refused(422, text)
         if self._fly.store.app(name) is not None:

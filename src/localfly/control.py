@@ -110,25 +110,25 @@ class ControlApi:
             payload = nested if order.get("nesting") == "MonitorEvent" else {"exit_event": told}
             machine.add_event(order.get("type", "exit"), "stopped", request=payload)
         machine.enter("stopped" if state == "destroyed" else state)
-        flyd.changed(machine)
+        self._fly.changes.tell(machine)
         if state == "destroyed" or (state == "stopped" and machine.config.get("auto_destroy")):
             flyd.destroy(machine)
             while state == "destroyed" and not machine.gone:
-                await flyd.next_change(machine, 1.0)
+                await self._fly.changes.next(machine, 1.0)
         return JSONResponse({"ok": True})
 
     async def vanish(self, request: Request) -> Response:
         machine = self._machine(request)
         await self._fly.flyd.end_untold(machine)
         machine.vanished = True
-        self._fly.flyd.changed(machine)
+        self._fly.changes.tell(machine)
         return JSONResponse({"ok": True})
 
     async def kill(self, request: Request) -> Response:
-        run = self._fly.flyd.run_of(self._machine(request))
-        if run is None or run.workload is None:
+        workload = self._fly.flyd.workload_of(self._machine(request))
+        if workload is None:
             raise refused(409, "nothing runs")
-        await run.workload.kill()
+        await workload.kill()
         return JSONResponse({"ok": True})
 
     async def lose_logs(self, request: Request) -> Response:

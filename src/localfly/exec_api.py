@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localfly.backend import ExecResult, Execution, NotRunning, ProgramMissing
-from localfly.bodies import json_object
+from localfly.bodies import TEXTS, Shape, json_object
 from localfly.wire import invalid, precondition, refused
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from localfly.settings import Settings
 
 
+_ORDER: dict[str, Shape] = {"command": TEXTS, "cmd": str, "stdin": str, "timeout": float}
 EXEC_STATES = ("started", "stopping", "restarting")
 """Its program runs: a machine that is told to stop is still up until it has."""
 
@@ -32,18 +33,18 @@ class ExecApi:
         return [Route("/v1/apps/{app}/machines/{machine_id}/exec", self.execute, methods=["POST"])]
 
     async def execute(self, request: Request) -> Response:
-        machine = self._fly.machine(request.path_params["app"], request.path_params["machine_id"])
-        body = await json_object(request, "main.execRequest")
+        machine = self._fly.machine(request)
+        body = await json_object(request, "main.execRequest", _ORDER)
         execution = self._execution(body)
         timeout_s = body.get("timeout") or self._settings.exec_timeout_default_s
-        if not isinstance(timeout_s, int | float) or timeout_s < 0:
+        if timeout_s < 0:
             raise invalid("invalid ExecRequest.Timeout")
-        run = self._fly.flyd.run_of(machine)
-        if run is None or run.workload is None or machine.state not in EXEC_STATES:
+        workload = self._fly.flyd.workload_of(machine)
+        if workload is None or machine.state not in EXEC_STATES:
             raise precondition("machine not running")
         try:
             async with asyncio.timeout(min(timeout_s, self._settings.exec_timeout_max_s)):
-                result = await run.workload.execute(execution)
+                result = await workload.execute(execution)
         except TimeoutError as error:
             raise refused(408, "deadline_exceeded: command did not finish in time") from error
         except ProgramMissing as error:
@@ -54,13 +55,15 @@ class ExecApi:
 
     def _execution(self, body: dict[str, Any]) -> Execution:
         """`command` is an argument vector; the deprecated `cmd` is split into words, not given to a shell."""
-        command = body.get("command") or shlex.split(body.get("cmd") or "")
-        if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        try:
+            command = body.get("command") or shlex.split(body.get("cmd") or "")
+        except ValueError as error:
+            raise invalid(f"invalid ExecRequest.Cmd: {error}") from error
+        if not command:
             raise invalid("invalid ExecRequest.Command: value must contain at least 1 item(s)")
-        stdin = body.get("stdin") or ""
-        if not isinstance(stdin, str):
-            raise refused(400, "json: cannot unmarshal value into Go struct field stdin of type string")
-        data = stdin.encode("utf-8", "surrogateescape")
+        if any("\0" in word for word in command):
+            raise invalid("invalid ExecRequest.Command: a word holds a NUL byte")
+        data = (body.get("stdin") or "").encode()
         most = self._settings.exec_stdin_max_bytes
         if len(data) > most:
             raise refused(413, f"stdin of {len(data)} bytes is larger than {most}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 NONCE_HEADER = "fly-machine-lease-nonce"
+LONGEST_S = 365 * 24 * 3600
 OWNER = "someone@localfly.invalid"
 
 

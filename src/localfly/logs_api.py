@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from localfly.bodies import whole
 from localfly.exit_events import rfc3339_ns
 from localfly.log_store import Line, now_ns
 from localfly.machine_record import Machine
@@ -50,10 +51,11 @@ class LogsApi:
             and query.get("region", machine.region) == machine.region
         ]
         token = query.get("next_token", "")
-        if token and not token.isdigit():
+        token_ns = whole(token or "0")
+        if token_ns is None or token_ns < 0:
             raise refused(400, "invalid next_token")
         until_ns = now_ns() - int(self._settings.log_lag_s * 1e9)
-        found = self._after(machines, int(token), until_ns) if token else self._newest(machines, until_ns)
+        found = self._after(machines, token_ns, until_ns) if token else self._newest(machines, until_ns)
         data = [line_json(line, machine) for line, machine in found]
         return JSONResponse({"data": data, "meta": self._meta(found, token)})
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from localfly.backend import Launch
-from localfly.wire import ApiError, invalid, refused
+from localfly.bodies import MAP, TEXTS, Shape, check
+from localfly.wire import invalid, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +21,26 @@ if TYPE_CHECKING:
     from localfly.machine_record import Machine
     from localfly.settings import Settings
 
+StopSteps = tuple[tuple[int, float], ...]
+"""Signals, and the seconds to wait after each; SIGKILL follows."""
+
 _UNSUPPORTED: Final = ("mounts", "files", "processes", "containers", "standbys", "schedule", "statics")
 _POLICIES: Final = ("", "no", "always", "on-failure", "spot-price")
 _STOP_SIGNALS: Final = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNIT_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+_SHAPE: Final[Shape] = {
+    "image": str,
+    "env": MAP,
+    "metadata": MAP,
+    "auto_destroy": bool,
+    "init": {"exec": TEXTS, "entrypoint": TEXTS, "cmd": TEXTS},
+    "guest": {"cpu_kind": str, "cpus": int, "memory_mb": int},
+    "restart": {"policy": str, "max_retries": int},
+    "stop_config": {"signal": str},
+}
 
 
 @dataclass(frozen=True)
@@ -42,23 +58,23 @@ _KINDS: Final = {
 }
 
 
-def checked(config: object, settings: Settings) -> dict[str, Any]:
+def checked(config: Any) -> dict[str, Any]:
     """The configuration with Fly's defaults filled in. Raises ApiError as Fly refuses it."""
-    if not isinstance(config, dict):
+    if config is None:
         raise invalid("config is required")
-    if not isinstance(config.get("image"), str) or not config["image"]:
+    check(config, _SHAPE, "MachineConfig.config")
+    if not config.get("image"):
         raise invalid("config.image is required")
     for member in _UNSUPPORTED:
         if config.get(member):
             raise invalid(f"config.{member}: localfly has none of these")
-    for member in ("env", "metadata"):
-        _check_texts(config, member)
-    init, guest, restart, stop = (_part(config, name) for name in ("init", "guest", "restart", "stop_config"))
-    _check_init(init)
+    parts = ("init", "guest", "restart", "stop_config")
+    init, guest, restart, stop = (config.get(part) or {} for part in parts)
     if (restart.get("policy") or "") not in _POLICIES:
         raise invalid(f"invalid restart policy '{restart['policy']}'")
     stop_steps(stop)
-    return config | {"init": init, "guest": _checked_guest(guest), "restart": restart}
+    filled: dict[str, Any] = config | {"init": init, "guest": _checked_guest(guest), "restart": restart}
+    return filled
 
 
 def check_region(region: object, settings: Settings) -> str:
@@ -72,34 +88,6 @@ def check_region(region: object, settings: Settings) -> str:
     return region
 
 
-def _part(config: dict[str, Any], member: str) -> dict[str, Any]:
-    part = config.get(member) or {}
-    if not isinstance(part, dict):
-        raise _undecodable(f"MachineConfig.config.{member}", "object")
-    return part
-
-
-def _check_texts(config: dict[str, Any], member: str) -> None:
-    texts = config.get(member)
-    if texts is None:
-        return
-    if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
-        raise _undecodable(f"MachineConfig.config.{member}", "map[string]string")
-
-
-def _check_init(init: dict[str, Any]) -> None:
-    for member in ("exec", "entrypoint", "cmd"):
-        words = init.get(member)
-        if words is not None and not (
-            isinstance(words, list) and all(isinstance(word, str) for word in words)
-        ):
-            raise _undecodable(f"MachineInit.config.init.{member}", "[]string")
-
-
-def _undecodable(where: str, kind: str) -> ApiError:
-    return refused(400, f"json: cannot unmarshal value into Go struct field {where} of type {kind}")
-
-
 def _checked_guest(guest: dict[str, Any]) -> dict[str, Any]:
     kind = guest.get("cpu_kind") or "shared"
     limits = _KINDS.get(kind)
@@ -110,7 +98,7 @@ def _checked_guest(guest: dict[str, Any]) -> dict[str, Any]:
         raise invalid(f"invalid config.guest.cpus, {cpus} is not available for {kind} CPUs")
     least, most = limits.least * cpus, limits.most * cpus
     memory_mb = guest.get("memory_mb") or least
-    if type(memory_mb) is not int or not least <= memory_mb <= most or memory_mb % limits.least:
+    if not least <= memory_mb <= most or memory_mb % limits.least:
         raise invalid(
             f"invalid config.guest.memory_mb, {memory_mb} MiB: {cpus} {kind} CPUs take {least} to {most} MiB"
             f" in steps of {limits.least}"
@@ -129,7 +117,7 @@ def duration_s(value: object) -> float:
     raise refused(400, f'time: missing unit in duration "{value}"')
 
 
-def stop_steps(stop: dict[str, Any]) -> tuple[tuple[int, float], ...]:
+def stop_steps(stop: dict[str, Any]) -> StopSteps:
     """`{signal, timeout}` as signals and the seconds to wait after each; SIGKILL follows. Raises ApiError."""
     name = stop.get("signal") or ""
     if name and name not in _STOP_SIGNALS:

@@ -94,6 +94,12 @@ class Machine:
         self.updated_at = time.time()
         self.moves.append((state, self.events[0].id if self.events else ""))
 
+    def rest_stopped(self, why: str) -> None:
+        """Come to rest without an exit: nothing ran, or nobody asked how it ended."""
+        self.add_event(why, "stopped")
+        self.launch_due = False
+        self.enter("stopped")
+
     def replace_config(self, config: dict[str, Any], image_ref: dict[str, Any]) -> None:
         """Begin a new version."""
         self.config, self.image_ref = config, image_ref

@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localfly import leases
-from localfly.bodies import json_object, json_object_or_empty
-from localfly.wire import precondition, refused
+from localfly.bodies import MAP, check, json_object, json_object_or_empty, whole
+from localfly.wire import invalid, precondition, refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,72 +35,74 @@ class MetadataApi:
             Route(machine + "/lease", self.release_lease, methods=["DELETE"]),
         ]
 
-    def _machine(self, request: Request) -> Machine:
-        return self._fly.machine(request.path_params["app"], request.path_params["machine_id"])
-
     def _store(self, machine: Machine, metadata: dict[str, Any]) -> Response:
         """Null and empty values remove a key."""
         kept = {key: value for key, value in metadata.items() if value not in (None, "")}
         machine.config = machine.config | {"metadata": kept}
-        self._fly.flyd.changed(machine)
+        self._fly.changes.tell(machine)
         return Response(status_code=204)
 
     async def get_all(self, request: Request) -> Response:
-        return JSONResponse(self._machine(request).metadata)
+        return JSONResponse(self._fly.machine(request).metadata)
 
     async def get(self, request: Request) -> Response:
-        value = self._machine(request).metadata.get(request.path_params["key"])
+        value = self._fly.machine(request).metadata.get(request.path_params["key"])
         if value is None:
             raise refused(404, "metadata key not found")
         return JSONResponse({"value": value})
 
     async def set(self, request: Request) -> Response:
-        machine = self._machine(request)
+        machine = self._fly.machine(request)
         leases.check(machine, request)
-        body = await json_object(request, "main.upsertMetadataKeyRequest")
-        if not isinstance(body.get("value"), str):
-            raise refused(400, "invalid_argument: value is required")
+        body = await json_object(request, "main.upsertMetadataKeyRequest", {"value": str})
+        if body.get("value") is None:
+            raise invalid("value is required")
         return self._store(machine, machine.metadata | {request.path_params["key"]: body["value"]})
 
     async def delete(self, request: Request) -> Response:
-        machine = self._machine(request)
+        machine = self._fly.machine(request)
         leases.check(machine, request)
         return self._store(machine, machine.metadata | {request.path_params["key"]: None})
 
     async def merge(self, request: Request) -> Response:
-        machine = self._machine(request)
+        machine = self._fly.machine(request)
         leases.check(machine, request)
-        body = await json_object(request, "main.updateMetadataRequest")
+        order = {"metadata": dict, "machine_version": str}
+        body = await json_object(request, "main.updateMetadataRequest", order)
         changes = body.get("metadata")
-        if not isinstance(changes, dict):
-            raise refused(400, "invalid_argument: metadata is required")
+        if changes is None:
+            raise invalid("metadata is required")
+        given = {key: value for key, value in changes.items() if value is not None}
+        check(given, MAP, "updateMetadataRequest.metadata")
         if body.get("machine_version") not in (None, "", machine.instance_id):
             raise precondition("machine version mismatch")
         return self._store(machine, machine.metadata | changes)
 
     async def lease(self, request: Request) -> Response:
-        lease = leases.current(self._machine(request))
+        lease = leases.current(self._fly.machine(request))
         if lease is None:
             raise refused(404, "lease not found")
-        return JSONResponse(_enveloped(leases.as_json(lease, self._machine(request).instance_id)))
+        return JSONResponse(_enveloped(leases.as_json(lease, self._fly.machine(request).instance_id)))
 
     async def take_lease(self, request: Request) -> Response:
         """Take a free lease, or refresh one's own."""
-        machine = self._machine(request)
+        machine = self._fly.machine(request)
         leases.check(machine, request)
-        body = await json_object_or_empty(request, "main.createLeaseRequest")
-        ttl_s = body.get("ttl") or request.query_params.get("ttl", "60")
-        if not str(ttl_s).isdigit():
-            raise refused(400, f"invalid_argument: invalid ttl '{ttl_s}'")
-        lease = leases.take(machine, int(ttl_s), body.get("description") or "")
-        self._fly.flyd.changed(machine)
+        order = {"ttl": int, "description": str}
+        body = await json_object_or_empty(request, "main.createLeaseRequest", order)
+        ttl = body.get("ttl") or request.query_params.get("ttl", "60")
+        ttl_s = whole(str(ttl))
+        if ttl_s is None or not 0 < ttl_s <= leases.LONGEST_S:
+            raise invalid(f"invalid ttl '{ttl}'")
+        lease = leases.take(machine, ttl_s, body.get("description") or "")
+        self._fly.changes.tell(machine)
         return JSONResponse(_enveloped(leases.as_json(lease, machine.instance_id)), 201)
 
     async def release_lease(self, request: Request) -> Response:
-        machine = self._machine(request)
+        machine = self._fly.machine(request)
         leases.check(machine, request)
         machine.lease = None
-        self._fly.flyd.changed(machine)
+        self._fly.changes.tell(machine)
         return JSONResponse(_enveloped({"ok": True}))
 
 

@@ -27,9 +27,13 @@ from localfly.flyd import Flyd
 from localfly.gate import Gate, PlatformHeaders
 from localfly.log_store import LogStore
 from localfly.logs_api import LogsApi
+from localfly.machine_changes import MachineChanges
+from localfly.machine_lines import MachineLines
+from localfly.machine_run import Host
 from localfly.machines_api import MachinesApi
 from localfly.metadata_api import MetadataApi
 from localfly.requests_seen import Recorder, RequestsSeen
+from localfly.running_api import RunningApi
 from localfly.settings import Settings
 from localfly.store import App, Store
 from localfly.wire import ApiError, no_route
@@ -75,12 +79,14 @@ def make_fly(backend: Backend, state: Path, settings: Settings) -> Fly:
     for name in settings.apps:
         if name not in store.apps:
             store.save_app(App(name, settings.organization))
-    return Fly(settings, store, logs, Flyd(store, logs, backend, settings), Faults(), RequestsSeen())
+    changes = MachineChanges(store)
+    flyd = Flyd(Host(store, backend, settings, MachineLines(logs, settings), changes))
+    return Fly(settings, store, logs, changes, flyd, Faults(), RequestsSeen())
 
 
 def make_app(fly: Fly) -> ASGIApp:
     """The ASGI application: record, headers, faults, gate, routes, from the outside in."""
-    apis = (MachinesApi, ExecApi, MetadataApi, AppsApi, LogsApi, ControlApi)
+    apis = (MachinesApi, RunningApi, ExecApi, MetadataApi, AppsApi, LogsApi, ControlApi)
     routes = [route for api in apis for route in api(fly).routes()]
     handlers = {ApiError: _api_error, 404: _no_route, 405: _no_method}
     app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)
@@ -128,6 +134,7 @@ async def serving(
                 yield Address(url, url, os.getpid())
         finally:
             await fly.flyd.close()
+            fly.logs.close()
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from localfly.bodies import whole
 from localfly.machine_record import RESTING, Machine
 from localfly.wire import invalid, machine_not_found, not_reached
 
 if TYPE_CHECKING:
-    from localfly.flyd import Flyd
+    from localfly.machine_changes import MachineChanges
 
 STATES = ("started", "stopped", "suspended", "destroyed", "failed", "settled")
 
@@ -27,40 +28,53 @@ def timeout_s(text: str | None) -> int:
     """Whole seconds from 1 to 60; 60 when not given. Raises ApiError in Fly's words."""
     if text is None:
         return 60
-    if not text.lstrip("-").isdigit():
+    seconds = whole(text)
+    if seconds is None:
         raise invalid(f"invalid timeout '{text}'")
-    if not 1 <= int(text) <= 60:
+    if not 1 <= seconds <= 60:
         raise invalid("invalid WaitMachineRequest.Timeout: value must be inside range [1s, 1m0s]")
-    return int(text)
+    return seconds
 
 
 async def wait_for(
-    flyd: Flyd, machine: Machine, wanted: list[str], *, version: str, from_event_id: str, timeout_s: float
+    changes: MachineChanges,
+    machine: Machine,
+    wanted: list[str],
+    *,
+    version: str,
+    from_event_id: str,
+    timeout_s: float,
+    destroyed_answers: bool = False,
 ) -> dict[str, Any]:
     """The answer once the machine reaches one of the states; raises ApiError 404 or 408.
 
-    A state that is only passed through counts. With `from_event_id` only what came after that event
-    counts, so that the end of an earlier launch does not.
+    A state that is only passed through counts, and the answer names the event that led to it. With
+    `from_event_id` only what came after that event counts, so that the end of an earlier launch does not.
     """
     goal = RESTING if "settled" in wanted else frozenset(wanted)
     if version and version not in [known["version"] for known in machine.versions]:
         raise machine_not_found()
-    if machine.gone and not flyd.settings.wait_destroyed_answers:
+    if machine.gone and not destroyed_answers:
         raise machine_not_found()
-    if from_event_id:
-        later = [event for event in machine.events if event.id > from_event_id]
-        reached = next((event.status for event in reversed(later) if event.status in goal), "")
-    else:
-        reached = machine.state if machine.state in goal else ""
+    reached = _reached_before(machine, goal, from_event_id)
     until = time.monotonic() + timeout_s
     seen = len(machine.moves)
-    while not reached:
+    while reached is None:
         if version and version != machine.instance_id:
             raise not_reached(wanted, "replaced")
         if machine.gone or machine.vanished:
             raise machine_not_found()
-        if not await flyd.next_change(machine, max(until - time.monotonic(), 0)):
+        if not await changes.next(machine, max(until - time.monotonic(), 0)):
             raise not_reached(wanted, machine.state)
-        reached = next((state for state, _ in machine.moves[seen:] if state in goal), "")
+        reached = next((move for move in machine.moves[seen:] if move[0] in goal), None)
         seen = len(machine.moves)
-    return {"ok": True, "state": reached, "version": machine.instance_id, "event_id": machine.events[0].id}
+    state, event_id = reached
+    return {"ok": True, "state": state, "version": machine.instance_id, "event_id": event_id}
+
+
+def _reached_before(machine: Machine, goal: frozenset[str], from_event_id: str) -> tuple[str, str] | None:
+    """The state that satisfies a wait at once, and its event."""
+    if from_event_id:
+        later = [event for event in reversed(machine.events) if event.id > from_event_id]
+        return next(((event.status, event.id) for event in later if event.status in goal), None)
+    return (machine.state, machine.events[0].id) if machine.state in goal else None

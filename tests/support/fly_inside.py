@@ -18,7 +18,10 @@ IMAGE = "registry.fly.io/local:1"
 
 
 class ScriptedWorkload:
-    """A workload of words only: `say` lines, `end` it, read what signals it got."""
+    """A workload of words only: `say` lines, `end` it, read what signals it got.
+
+    While it is `immortal` it has a SIGKILL still before it.
+    """
 
     def __init__(self, launch: Launch, sink: Sink) -> None:
         self.launch, self._sink = launch, sink
@@ -28,6 +31,7 @@ class ScriptedWorkload:
         self.answer = ExecResult(0, b"", b"")
         self.answer_delay_s = 0.0
         self.removed = False
+        self.immortal = False
         self.ends_at: dict[int, Exit] = {}
         self._said = 0
 
@@ -55,7 +59,8 @@ class ScriptedWorkload:
 
     async def kill(self) -> None:
         self.signals.append(9)
-        self.end(137, 9)
+        if not self.immortal:
+            self.end(137, 9)
 
     async def execute(self, execution: Execution) -> ExecResult:
         self.executions.append(execution)
@@ -127,7 +132,7 @@ class Inside:
         machine = self.fly.store.machines[machine_id]
         async with asyncio.timeout(1):
             while machine.state != state:
-                await self.fly.flyd.next_change(machine, 1)
+                await self.fly.changes.next(machine, 1)
 
     async def events(self, machine_id: str) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = (await self.call("GET", f"/machines/{machine_id}/events")).json()
@@ -156,3 +161,4 @@ async def fly_inside(
             yield Inside(fly, backend, http)
     finally:
         await fly.flyd.close()
+        fly.logs.close()

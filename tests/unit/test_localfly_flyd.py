@@ -1,5 +1,6 @@
 """localfly.flyd: a machine's ladder, and what is told of it."""
 
+import asyncio
 import signal
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,17 @@ from typing import Any
 import pytest
 from tests.support.fly_inside import ScriptedBackend, fly_inside
 
-from localfly.backend import Exit
+from localfly.backend import Exit, Image
 
 NO = {"policy": "no"}
+
+
+class SlowImages(ScriptedBackend):
+    """It takes a moment to look an image up."""
+
+    async def image(self, reference: str) -> Image:
+        await asyncio.sleep(0.03)
+        return await super().image(reference)
 
 
 def told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -90,7 +99,7 @@ async def test_the_restart_policy_decides_what_follows_an_exit(
             await fly.reach(machine, "started")
             fly.backend.started[-1].end(code)
             machine_record = fly.fly.store.machines[machine]
-            await fly.fly.flyd.next_change(machine_record, 1)
+            await fly.fly.changes.next(machine_record, 1)
         await fly.reach(machine, "stopped")
         assert len(fly.backend.started) == launches
 
@@ -206,6 +215,76 @@ async def test_an_update_leaves_a_stopped_machine_stopped(tmp_path: Path) -> Non
         assert len(fly.backend.started) == 1
 
 
+async def test_a_destroy_overtakes_an_update(tmp_path: Path) -> None:
+    """A machine that was to come up in a new version stays destroyed."""
+    async with fly_inside(tmp_path) as fly:
+        machine, _ = await fly.started()
+        await fly.call("POST", f"/machines/{machine}", {"config": {"image": "other:2"}})
+        await fly.call("DELETE", f"/machines/{machine}", params={"force": "true"})
+        await fly.reach(machine, "destroyed")
+        await asyncio.sleep(0.02)
+        assert fly.fly.store.machines[machine].state == "destroyed"
+        assert len(fly.backend.started) == 1
+
+
+@pytest.mark.parametrize("apart_s", [0.0, 0.02])
+async def test_a_second_update_overtakes_the_first(tmp_path: Path, apart_s: float) -> None:
+    """One workload runs afterwards, the newest version's."""
+    async with fly_inside(tmp_path, boot_delay_s=0.05) as fly:
+        machine, _ = await fly.started()
+        for image in ("other:2", "other:3"):
+            await fly.call("POST", f"/machines/{machine}", {"config": {"image": image}})
+            await asyncio.sleep(apart_s)
+        await fly.reach(machine, "started")
+        await asyncio.sleep(0.02)
+        assert [workload.launch.image for workload in fly.backend.started[1:]] == ["other:3"]
+
+
+async def test_of_two_updates_of_the_same_version_one_is_a_conflict(tmp_path: Path) -> None:
+    """Also when both arrive while the image is looked up."""
+    async with fly_inside(tmp_path, SlowImages()) as fly:
+        machine, _ = await fly.started()
+        version = fly.fly.store.machines[machine].instance_id
+        body = {"config": {"image": "other:2"}, "current_version": version}
+        answers = await asyncio.gather(*(fly.call("POST", f"/machines/{machine}", body) for _ in range(2)))
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+
+
+async def test_an_update_that_arrives_at_the_end_does_not_revive_a_machine(tmp_path: Path) -> None:
+    """The machine is destroyed while the image is looked up: 412."""
+    async with fly_inside(tmp_path, SlowImages()) as fly:
+        machine, _ = await fly.started()
+        updating = asyncio.create_task(
+            fly.call("POST", f"/machines/{machine}", {"config": {"image": "other:2"}})
+        )
+        await asyncio.sleep(0.01)
+        await fly.call("DELETE", f"/machines/{machine}", params={"force": "true"})
+        assert (await updating).status_code == 412
+        await fly.reach(machine, "destroyed")
+
+
+async def test_a_stop_reaches_a_machine_that_is_coming_up(tmp_path: Path) -> None:
+    """Nothing is started any more, nothing exited, and the machine rests as stopped."""
+    async with fly_inside(tmp_path, boot_delay_s=30) as fly:
+        machine = (await fly.create())["id"]
+        assert (await fly.call("POST", f"/machines/{machine}/stop", {})).status_code == 200
+        await fly.reach(machine, "stopped")
+        assert fly.backend.started == []
+        assert not [event for event in await fly.events(machine) if event["type"] == "exit"]
+
+
+async def test_a_stop_ends_a_loop_of_restarts(tmp_path: Path) -> None:
+    """Even between two launches."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started(restart={"policy": "always"})
+        fly.fly.settings.boot_delay_s = 30
+        workload.end(1)
+        await fly.reach(machine, "starting")
+        await fly.call("POST", f"/machines/{machine}/stop", {})
+        await fly.reach(machine, "stopped")
+        assert len(fly.backend.started) == 1
+
+
 async def test_a_restart_keeps_the_version(tmp_path: Path) -> None:
     """Stop and start again, same instance id."""
     async with fly_inside(tmp_path) as fly:
@@ -267,4 +346,51 @@ async def test_a_destroy_that_was_begun_is_finished_after_a_restart(tmp_path: Pa
         await fly.call("DELETE", f"/machines/{machine}")
     async with fly_inside(tmp_path) as fly:
         await fly.reach(machine, "destroyed")
+        assert fly.backend.started == []
+
+
+@pytest.mark.parametrize(("order", "launches"), [("stop", 0), ("restart", 1)])
+async def test_what_was_ending_is_ended_after_a_restart(tmp_path: Path, order: str, launches: int) -> None:
+    """A program that ignores its signal is killed by the next localfly, and a restart still starts."""
+    stop = {"signal": "SIGINT", "timeout": "20ms"}
+    async with fly_inside(tmp_path, keep_machines=True) as fly:
+        machine, workload = await fly.started(stop_config=stop)
+        late = {"timeout": "30s"}
+        await fly.call("POST", f"/machines/{machine}/{order}", late, params=late)
+    backend = ScriptedBackend(surviving={machine: workload})
+    async with fly_inside(tmp_path, backend) as fly:
+        await fly.reach(machine, "started" if launches else "stopped")
+        assert len(backend.started) == launches
+        assert (await fly.exit_event(machine))["request"]["exit_event"]["requested_stop"] is True
+
+
+@pytest.mark.parametrize("survives", [True, False])
+@pytest.mark.parametrize(("skip_launch", "last"), [(False, "started"), (True, "stopped")])
+async def test_an_update_that_was_begun_is_finished_after_a_restart(
+    tmp_path: Path, survives: bool, skip_launch: bool, last: str
+) -> None:
+    """`replacing` does not last for ever, whether the old workload is still there or not."""
+    async with fly_inside(tmp_path, keep_machines=True) as fly:
+        machine, workload = await fly.started()
+        workload.immortal = True
+        body = {"config": {"image": "other:2"}, "skip_launch": skip_launch}
+        await fly.call("POST", f"/machines/{machine}", body)
+    workload.immortal = False
+    backend = ScriptedBackend(surviving={machine: workload} if survives else {})
+    async with fly_inside(tmp_path, backend) as fly:
+        await fly.reach(machine, last)
+        assert [each.launch.image for each in backend.started] == ([] if skip_launch else ["other:2"])
+
+
+async def test_an_update_of_a_stopped_machine_that_was_begun_is_finished_too(tmp_path: Path) -> None:
+    """It is left stopped, as it would have been."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        workload.end(0)
+        await fly.reach(machine, "stopped")
+        record = fly.fly.store.machines[machine]
+        record.enter("replacing")
+        fly.fly.store.save(record)
+    async with fly_inside(tmp_path) as fly:
+        await fly.reach(machine, "stopped")
         assert fly.backend.started == []

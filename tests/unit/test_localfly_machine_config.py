@@ -14,13 +14,13 @@ IMAGE = {"image": "i:1"}
 
 def refusal(config: object) -> ApiError:
     with pytest.raises(ApiError) as raised:
-        checked(config, Settings())
+        checked(config)
     return raised.value
 
 
 def test_defaults_are_filled_in() -> None:
     """One shared CPU with 256 MiB, and empty parts, as Fly's own answers show them."""
-    config = checked(IMAGE, Settings())
+    config = checked(IMAGE)
     assert config["guest"] == {"cpu_kind": "shared", "cpus": 1, "memory_mb": 256}
     assert (config["init"], config["restart"]) == ({}, {})
 
@@ -35,7 +35,7 @@ def test_defaults_are_filled_in() -> None:
 )
 def test_sizes_within_the_limits_pass(guest: dict[str, Any]) -> None:
     """256 to 2048 MiB per shared CPU, 2048 to 8192 per performance CPU."""
-    assert checked(IMAGE | {"guest": guest}, Settings())["guest"] == guest
+    assert checked(IMAGE | {"guest": guest})["guest"] == guest
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from tests.support.fly_inside import IMAGE, ScriptedBackend, fly_inside
 
 from localfly import waits
+from localfly.backend import Launch, Sink, Workload
 from localfly.wire import ApiError
 
 FIXTURES = Path(__file__).parents[1] / "reference" / "fly-fixtures"
@@ -170,7 +171,7 @@ async def test_a_wait_that_is_over_is_408(tmp_path: Path) -> None:
         machine = fly.fly.store.machines[(await fly.create())["id"]]
         with pytest.raises(ApiError) as raised:
             await waits.wait_for(
-                fly.fly.flyd, machine, ["started"], version="", from_event_id="", timeout_s=0.01
+                fly.fly.changes, machine, ["started"], version="", from_event_id="", timeout_s=0.01
             )
         assert (raised.value.status, raised.value.body) == (
             408,
@@ -196,6 +197,28 @@ async def test_a_wait_ends_with_the_state_passed_through(tmp_path: Path) -> None
         answers = [(await each).json() for each in waiting]
         assert [answer["state"] for answer in answers] == ["stopped", "stopped", "destroyed"]
         assert answers[0].keys() == {"ok", "state", "version", "event_id"}
+
+
+class OverAtOnce(ScriptedBackend):
+    """Its workloads end before anybody can look."""
+
+    async def start(self, launch: Launch, sink: Sink) -> Workload:
+        workload = await super().start(launch, sink)
+        self.started[-1].end(0)
+        return workload
+
+
+async def test_a_wait_names_the_event_of_the_state_it_met(tmp_path: Path) -> None:
+    """However far the machine is by then: what came next can still be waited for from there."""
+    async with fly_inside(tmp_path, OverAtOnce(), boot_delay_s=0.02) as fly:
+        machine = (await fly.create())["id"]
+        path = f"/machines/{machine}/wait"
+        started = (await fly.call("GET", path, params={"state": "started"})).json()
+        events = {event["id"]: event["status"] for event in await fly.events(machine)}
+        assert events[started["event_id"]] == "started"
+        query = {"state": "stopped", "from_event_id": started["event_id"], "timeout": "1"}
+        stopped = (await fly.call("GET", path, params=query)).json()
+        assert (stopped["state"], events[stopped["event_id"]]) == ("stopped", "stopped")
 
 
 async def test_a_wait_begun_after_the_end_is_404(tmp_path: Path) -> None:
