@@ -81,9 +81,13 @@ def test_the_work_is_real(rehearsed: Rehearsed) -> None:
     """Claude Code saw the tests fail and pass; its patch is shown, and holds away from the machine."""
     done, _ = rehearsed
     first = done.stdout.partition("━━ The credit runs out")[0]
-    assert "! FAIL: test_last_page_full" in first
+    before, _, after = first.partition("I round up instead.")
+    assert "! FAIL: test_last_page_full" in before
+    tested_again = after.partition("Fixed: ")[0]
+    assert "OK" in tested_again
+    assert "FAIL" not in tested_again
     assert "-    return items // size + 1" in first
-    assert "+    return -(-items // size)" in first
+    assert "+    return (items + size - 1) // size" in first
     proof = first.partition("The pull request's tests, with that patch applied here")[2]
     assert "Ran 3 tests" in proof
     assert "OK" in proof

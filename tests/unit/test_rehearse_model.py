@@ -18,6 +18,16 @@ def test_the_scripts(scene) -> None:  # type: ignore[no-untyped-def]
     assert Script.model_validate(scene.turns()).turns
 
 
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.script)
+def test_an_edit_changes_the_length(scene) -> None:  # type: ignore[no-untyped-def]
+    """An edit within the second after a test run is seen by the next one: Python takes a compiled file for
+    fresh when its source has the same size and the same time in whole seconds."""
+    tools = [tool for turn in scene.turns()["turns"] for tool in turn.get("tools", ())]
+    edits = [tool["input"] for tool in tools if tool["name"] == "Edit"]
+    assert edits
+    assert all(len(edit["old_string"]) != len(edit["new_string"]) for edit in edits)
+
+
 def test_no_credential() -> None:
     """Without a credential the model is the script, whatever plays the machines."""
     assert own_model({}, "docker") == {}
