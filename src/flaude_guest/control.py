@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import re
+import select
 import socket
 import struct
 import threading
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from flaude_guest import job as jobs
 from flaude_guest import protocol
+from flaude_guest.verbs import ANSWER_END
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +32,11 @@ _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,6})?")
 REQUEST_MAX_BYTES = 32 * 1024 * 1024
 INTERRUPT_WAIT_S = 2.4
 GOODBYE_S = 2.0
-"""How long a connection waits for its client to have read the answer and gone."""
+"""How long a release waits for its client to have read the answer and gone."""
 EXEC_REPORT_S = 0.1
 """What the platform needs to report an exec's end; if we left sooner it would report it as killed."""
+
+ACCEPT_AGAIN_S = 0.1
 
 
 class Refused(Exception):
@@ -68,7 +72,11 @@ class Control:
 
     def _accept(self) -> None:
         while True:
-            connection, _ = self._listener.accept()
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                time.sleep(ACCEPT_AGAIN_S)  # the machine has no memory or no files left, for now
+                continue
             try:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
             except RuntimeError:
@@ -82,15 +90,13 @@ class Control:
                     return
                 request = json.loads(_read_all(connection, REQUEST_MAX_BYTES))
                 answer, verb = self.answer(request["args"], request["stdin"])
-                connection.sendall(json.dumps(answer).encode("ascii"))
-                connection.shutdown(socket.SHUT_WR)
-                connection.settimeout(GOODBYE_S)
-                connection.recv(1)  # nothing: the end, when the client has exited
+                connection.sendall(json.dumps(answer).encode("ascii") + ANSWER_END)
             except (OSError, ValueError, KeyError, TypeError):
                 return  # a client that broke off or is not ours; the next call starts anew
-        if verb == "release" and answer["code"] == 0:
-            time.sleep(EXEC_REPORT_S)
-            self._record.release()
+            if verb == "release" and answer["code"] == 0:
+                _await_end(connection)
+                time.sleep(EXEC_REPORT_S)
+                self._record.release()
 
     def answer(self, args: Sequence[str], stdin: str) -> tuple[dict[str, Any], str]:
         """`({code, document}, verb)` for one command line."""
@@ -120,6 +126,8 @@ class Control:
         return self._record.status_when_held(INTERRUPT_WAIT_S)
 
     def _release(self, _args: Sequence[str], _stdin: str) -> dict[str, Any]:
+        if self._record.result is None:
+            raise Refused("protocol_mismatch", "There is no result to release yet.")
         return {"protocol": protocol.PROTOCOL, "released": True}
 
     def _collect(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
@@ -180,6 +188,13 @@ def _peer(connection: socket.socket) -> int:
     size = struct.calcsize("3i")
     uid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1]
     return uid
+
+
+def _await_end(connection: socket.socket) -> None:
+    """Until the client has exited, which its half-closed connection tells only by hanging up altogether."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    poll.poll(GOODBYE_S * 1000)
 
 
 def _read_all(connection: socket.socket, limit: int) -> bytes:

@@ -47,7 +47,7 @@ class Conversation:
     result: Mapping[str, Any] | None = None
     result_at: float | None = None
     open_tools: dict[str, str] = field(default_factory=dict)
-    silent_in: str = ""
+    silent_in: str | None = None
 
     def note(self, event: Mapping[str, Any], now: float) -> None:
         """Take in one event. Never raises: a shape we do not know changes nothing, and so proves nothing."""
@@ -67,8 +67,9 @@ class Conversation:
             self.result, self.result_at = event, now
 
     def fell_silent(self) -> None:
-        """Remember which tool was running: ended by us, Claude Code closes its tools before it goes."""
-        self.silent_in = next(reversed(list(self.open_tools.values())), "")
+        """Remember which tool was running, at the first call: ended by us, Claude Code closes its tools."""
+        if self.silent_in is None:
+            self.silent_in = next(reversed(list(self.open_tools.values())), "")
 
     @property
     def good_result(self) -> bool:

@@ -18,6 +18,7 @@ from flaude_guest.fetch import CloneFailed, Fetched, fetch
 from flaude_guest.findings import Tail, find
 from flaude_guest.git import CutShort, Git
 from flaude_guest.judgement import judge
+from flaude_guest.leftovers import Leftovers
 from flaude_guest.outcome import Outcome
 from flaude_guest.stream import TEXT_LINE_MAX_BYTES, Lines, Transcript
 
@@ -54,6 +55,7 @@ class Journey:
         self._job = job
         self._places = places
         self._processes = processes
+        self._leftovers = Leftovers(places.agent)
         self._record = record
         self._output = output
         self._clock = clock
@@ -172,7 +174,7 @@ class Journey:
             self._output.say("the transcript is not complete")
 
     def _end_processes(self) -> None:
-        left = self._processes.end_all()
+        left = self._leftovers.end_all()
         if left:
             self._output.say("%d processes could not be ended" % left)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
-from typing import IO, TYPE_CHECKING, Any, Callable
+import struct
+import termios
+from typing import IO, TYPE_CHECKING, Callable, cast
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,28 +48,29 @@ class Pumps:
             elif key.data is None:
                 self._wake.clear()
             else:
-                self._read(key.fileobj, key.data)
+                self._read(cast("IO[bytes]", key.fileobj), key.data)
 
     def drain(self) -> None:
-        """Take what the ended process had written, without waiting for those who inherited its pipes."""
+        """Take what the ended process had written: what is in its pipes now, and not what those who inherited
+        them go on to write."""
         for pipe, sink in self._sinks:
-            while self._read(pipe, sink):
-                continue
+            left = _waiting(pipe)
+            while left > 0:
+                left -= self._read(pipe, sink, left) or left
         self._select.close()
 
-    def _read(self, pipe: Any, sink: Sink) -> bool:
-        if pipe.closed:
-            return False
+    def _read(self, pipe: IO[bytes], sink: Sink, most: int = CHUNK_BYTES) -> int:
+        """How many bytes there were; 0 for none."""
         try:
-            data = os.read(pipe.fileno(), CHUNK_BYTES)
+            data = os.read(pipe.fileno(), min(most, CHUNK_BYTES))
         except BlockingIOError:
-            return False
+            return 0
         if data:
             sink(data)
-            return True
-        self._select.unregister(pipe)
-        pipe.close()
-        return False
+        else:
+            self._select.unregister(pipe)
+            pipe.close()
+        return len(data)
 
     def _feed(self, stdin: IO[bytes]) -> None:
         try:
@@ -79,3 +83,10 @@ class Pumps:
         if not self._input:
             self._select.unregister(stdin)
             stdin.close()
+
+
+def _waiting(pipe: IO[bytes]) -> int:
+    """Bytes that can be read at once: https://man7.org/linux/man-pages/man7/pipe.7.html (FIONREAD)."""
+    if pipe.closed:
+        return 0
+    return int(struct.unpack("i", fcntl.ioctl(pipe.fileno(), termios.FIONREAD, b"\0" * 4))[0])

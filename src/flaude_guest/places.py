@@ -10,7 +10,7 @@ import os
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import Any, Mapping
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """In our image only root can put programs into these folders."""
@@ -27,6 +27,13 @@ class Identity:
     uid: int | None
     gid: int | None
     home: Path
+
+
+def as_user(who: Identity | None) -> dict[str, Any]:
+    """Arguments with which `subprocess` runs a command as somebody; None is "as we are" too."""
+    if who is None or who.uid is None:
+        return {}
+    return {"user": who.uid, "group": who.gid, "extra_groups": []}
 
 
 @dataclass(frozen=True)

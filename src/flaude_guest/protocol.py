@@ -93,7 +93,7 @@ def parse_event_line(line: str) -> Optional[Dict[str, Any]]:
         return None
     try:
         event = json.loads(found.group(1))
-    except ValueError:
+    except (ValueError, RecursionError):  # a line may be nested as deep as it is long
         return None
     return event if isinstance(event, dict) else None
 

@@ -65,20 +65,21 @@ class Record:
     def enter(self, phase: str) -> None:
         """Move on; the phase before ends now."""
         with self._changed:
-            self._move(phase)
-            self._output.event({"seq": self._seq, "type": "phase", "phase": phase})
+            seq = self._move(phase)
             self._changed.notify_all()
+        # With the lock given back: a log that nobody reads keeps the journey waiting, but no verb.
+        self._output.event({"seq": seq, "type": "phase", "phase": phase})
 
     def finish(self, result: dict[str, Any]) -> None:
         """Freeze the result and hold. `result` lacks only `lines`, `times` and `finished_at`."""
         with self._changed:
-            self._move("hold")
+            seq = self._move("hold")
             ended = {name: list(span) for name, span in self.times.items() if name != "hold"}
             lines = self._output.lines + 1
             self.result = {**result, "lines": lines, "times": ended, "finished_at": time.time()}
             self._digest = protocol.digest(self.result)
-            self._output.event({"seq": self._seq, "type": "result", "ok": result["ok"], "lines": lines})
             self._changed.notify_all()
+        self._output.event({"seq": seq, "type": "result", "ok": result["ok"], "lines": lines})
 
     def provision(self, job: Job) -> bool:
         """Take the job; False when one was taken before."""
@@ -114,13 +115,15 @@ class Record:
             self._changed.wait_for(lambda: self.result is not None, timeout=wait_s)
             return self._document()
 
-    def _move(self, phase: str) -> None:
+    def _move(self, phase: str) -> int:
+        """The new `seq`."""
         now = time.time()
         if self.phase in self.times:
             self.times[self.phase][1] = now
         self.times[phase] = [now, None]
         self.phase = phase
         self._seq += 1
+        return self._seq
 
     def _document(self) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ whoever we are, and the log says so.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from flaude_guest import protocol, workspace
 from flaude_guest.checks import Problem, check
 from flaude_guest.control import Control
 from flaude_guest.journey import Journey
+from flaude_guest.leftovers import Leftovers
 from flaude_guest.outcome import EXIT_CANCELLED, EXIT_TERMINATED, EXIT_TIMEOUT, EXIT_UNUSABLE
 from flaude_guest.output import Output
 from flaude_guest.places import Places
@@ -47,24 +49,29 @@ class Supervisor:
     def __init__(self, environ: Mapping[str, str], output: Output, *, isolated: bool) -> None:
         self._output = output
         self._born = boot_clock()
-        self._window_s = float(environ.get(protocol.ENV_PROVISION_S) or protocol.PROVISION_WINDOW_S)
-        self._deadline_s = float(environ.get(protocol.ENV_DEADLINE_S) or DEADLINE_DEFAULT_S)
+        self._window_s = _seconds(environ, protocol.ENV_PROVISION_S, protocol.PROVISION_WINDOW_S)
+        self._deadline_s = _seconds(environ, protocol.ENV_DEADLINE_S, DEADLINE_DEFAULT_S)
         nonce = environ.get(protocol.ENV_NONCE) or ""
         if not nonce:
             raise LookupError("%s is not set; this image is started by flaude-action" % protocol.ENV_NONCE)
         self._places = Places.of(environ, isolated=isolated)
         wake = Wake()
         self._record = Record(nonce, output, wake)
-        self._processes = Processes(self._places.agent, wake)
+        self._processes = Processes(wake)
+        self._leftovers = Leftovers(self._places.agent)
+        self._leaving = threading.Event()
+        self._exit_code = EXIT_UNUSABLE
 
     def live(self) -> int:
         """From boot to the exit code."""
         os.umask(0o022)
+        # Both from the beginning: when they are needed the work may have used up all threads there may be.
+        for end in (self._end_at_deadline, self._leave_anyway):
+            threading.Thread(target=end, name=end.__name__, daemon=True).start()
         self._record.boot(isolated=self._places.isolated)
         self._processes.prepare()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._record.ask_to_stop("terminated"))
-        threading.Thread(target=self._end_at_deadline, name="deadline", daemon=True).start()
         workspace.prepare(self._places)
         Control(self._places, self._record).start()
         if not self._places.isolated:
@@ -105,13 +112,12 @@ class Supervisor:
 
     def _hold(self, hold_s: float) -> None:
         """Keep the result for the host. A signal shortens the hold; if it comes only now it ends it."""
-        record, stopped_by = self._record, self._record.stop
-        if stopped_by == "terminated":
+        record, before = self._record, self._record.terminated
+        if before:
             hold_s = min(hold_s, TERMINATED_HOLD_S)
 
         def over() -> str:
-            signalled = record.terminated and stopped_by != "terminated"
-            return "over" if record.released or signalled else ""
+            return "over" if record.released or (record.terminated and not before) else ""
 
         self._processes.pause(hold_s, over)
 
@@ -124,23 +130,32 @@ class Supervisor:
             time.sleep(min(left_s, 1.0))
         result = self._record.result
         code = result["exit_code"] if result else EXIT_TIMEOUT
-        _leave_anyway(code)
-        self._processes.kill_all()
+        self._make_way(code)
         self._output.say("the machine's deadline of %d s has passed" % self._deadline_s)
-        self.leave(code)
+        leave(self._output, code)
 
     def leave(self, code: int) -> NoReturn:
         """Kill what is left, say the last word, and go without waiting for anybody."""
-        _leave_anyway(code)
-        self._processes.kill_all()
+        self._make_way(code)
         leave(self._output, code)
 
+    def _make_way(self, code: int) -> None:
+        self._exit_code = code
+        self._leaving.set()
+        self._leftovers.kill_all()
 
-def _leave_anyway(code: int) -> None:
-    """A stdout that nobody reads must not keep the machine alive."""
-    timer = threading.Timer(LAST_WORD_S, os._exit, (code,))
-    timer.daemon = True
-    timer.start()
+    def _leave_anyway(self) -> None:
+        """A stdout that nobody reads must not keep the machine alive."""
+        self._leaving.wait()
+        time.sleep(LAST_WORD_S)
+        os._exit(self._exit_code)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    value = float(environ.get(name) or default)
+    if not 0 < value < math.inf:  # nan too: no clock ever reaches it
+        raise ValueError("%s is not a number of seconds" % name)
+    return value
 
 
 def leave(output: Output, code: int) -> NoReturn:

@@ -18,6 +18,8 @@ from flaude_guest import protocol
 APPEAR_S = 10.0
 """How long the supervisor's socket may take to appear after boot."""
 ANSWER_S = 60.0
+ANSWER_END = b"\n"
+"""Ends the supervisor's answer; the connection itself ends with this process."""
 
 
 def run() -> NoReturn:
@@ -35,13 +37,23 @@ def main(args: Sequence[str], environ: Mapping[str, str]) -> int:
         connection.settimeout(ANSWER_S)
         connection.sendall(json.dumps({"args": list(args), "stdin": stdin}).encode("ascii"))
         connection.shutdown(socket.SHUT_WR)
-        answer = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+        answer = json.loads(_read_answer(connection))
         sys.stdout.write(json.dumps(answer["document"]) + "\n")
         return int(answer["code"])
     except (OSError, ValueError):
         error = {"type": "boot_marker_missing", "message": "The supervisor does not answer."}
         sys.stdout.write(json.dumps({"protocol": protocol.PROTOCOL, "error": error}) + "\n")
         return 2
+
+
+def _read_answer(connection: socket.socket) -> bytes:
+    data = bytearray()
+    while not data.endswith(ANSWER_END):
+        part = connection.recv(65536)
+        if not part:
+            break
+        data += part
+    return bytes(data)
 
 
 def connect(run_dir: str, patience_s: float) -> socket.socket:

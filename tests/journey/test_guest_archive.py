@@ -38,7 +38,7 @@ FILES = {"a": "1\n", 'ä x/"q"\\': "odd\n", "deep/" * 60 + "file": "long\n", "RE
 def run(tmp_path: Path) -> Git:
     """git as the supervisor runs it, without isolation."""
     places = Places.of({"FLAUDE_STATE_DIR": str(tmp_path)}, isolated=False)
-    return Git(Processes(places.agent, Wake()), places, lambda: "")
+    return Git(Processes(Wake()), places, lambda: "")
 
 
 @pytest.fixture(autouse=True)
@@ -331,7 +331,7 @@ def test_a_stop_cuts_a_download_short(tmp_path: Path) -> None:
     let_go = threading.Event()
     places = Places.of({"FLAUDE_STATE_DIR": str(tmp_path)}, isolated=False)
     with answering(lambda _: let_go.wait(20) and None) as (url, asked):
-        stopped = Git(Processes(places.agent, Wake()), places, lambda: "cancelled" if asked else "")
+        stopped = Git(Processes(Wake()), places, lambda: "cancelled" if asked else "")
         try:
             with pytest.raises(CutShort, match="cancelled"):
                 fetched(stopped, of(url), tmp_path / "bare")

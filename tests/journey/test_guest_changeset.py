@@ -44,7 +44,7 @@ class Work:
                    "PATH": os.environ["PATH"]}  # fmt: skip
         self.places = Places.of(environ, isolated=False)
         workspace.prepare(self.places)
-        self.git = Git(Processes(self.places.agent, Wake()), self.places, lambda: "")
+        self.git = Git(Processes(Wake()), self.places, lambda: "")
         source = Repository(f"file://{self.up}", "main", self.sha, "repo", "")
         self.fetched: Fetched = fetch(self.git, source, root / "state" / "bare", local_urls=True)
         self.folder = workspace.check_out(self.git, self.places, self.fetched)

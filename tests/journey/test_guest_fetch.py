@@ -48,7 +48,7 @@ def host(source: Path) -> Iterator[str]:
 def run(tmp_path: Path) -> Git:
     """git as the supervisor runs it, without isolation."""
     places = Places.of({"FLAUDE_STATE_DIR": str(tmp_path)}, isolated=False)
-    return Git(Processes(places.agent, Wake()), places, lambda: "")
+    return Git(Processes(Wake()), places, lambda: "")
 
 
 def wanted(url: str, ref: str = "", sha: str = "", token: str = "") -> Repository:
@@ -163,6 +163,6 @@ def test_history_is_shallow(source: Path, host: str, run: Git, tmp_path: Path) -
 def test_a_stop_cuts_a_fetch_short(source: Path, host: str, tmp_path: Path) -> None:
     """When the run must end the fetch ends with its reason."""
     places = Places.of({"FLAUDE_STATE_DIR": str(tmp_path)}, isolated=False)
-    stopped = Git(Processes(places.agent, Wake()), places, lambda: "cancelled")
+    stopped = Git(Processes(Wake()), places, lambda: "cancelled")
     with pytest.raises(CutShort, match="cancelled"):
         fetch(stopped, wanted(f"{host}/o/open.git", "main"), tmp_path / "bare", local_urls=False)

@@ -91,6 +91,30 @@ def test_a_fork_bomb_is_ended(machine_image: str, tmp_path: Path) -> None:
     assert result["changeset"]["files"] == 1
 
 
+def test_the_deadline_needs_no_thread_to_start(machine_image: str, tmp_path: Path) -> None:
+    """A work that has used up all processes and does not heed SIGTERM does not outlive the machine's time."""
+    bomb = "trap '' TERM; while :; do sleep 60 & done"
+    with container(machine_image, tmp_path, "--pids-limit=60", FLAUDE_DEADLINE_S="4") as g:
+        g.ask("provision", stdin=job(setup=bomb))
+        assert g.exit_code() == 124
+    assert g.lines()[-2:] == ["[flaude] the machine's deadline of 4 s has passed", "[flaude:exit:124]"]
+
+
+def test_who_stops_what_would_kill_it(machine_image: str, tmp_path: Path) -> None:
+    """A process that stops every new one of its uid is ended all the same, and the run goes on."""
+    stopper = (
+        "import os, signal\nwhile True:\n  for pid in range(os.getpid() + 1, os.getpid() + 300):\n"
+        "    try: os.kill(pid, signal.SIGSTOP)\n    except OSError: pass"
+    )
+    # The setup is older than its stopper, and starts nothing itself that could be stopped.
+    setup = f"exec 3< <(setsid python3 -c '{stopper}' & echo); read -r -u 3; read -r -t 0.5 -u 3 || true"
+    with container(machine_image, tmp_path, FLAUDE_CLAUDE="/bin/true") as g:
+        g.ask("provision", stdin=job(setup=setup))
+        result = g.result(20)
+    assert result["setup"] == {"exit_code": 0}
+    assert result["error"]["type"] == "agent_start_failed"
+
+
 @pytest.mark.parametrize(
     ("whole", "type_", "warned"),
     [(True, "agent_oom", []), (False, None, ["tool_oom"])],

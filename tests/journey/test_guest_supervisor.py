@@ -11,35 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.guest import NONCE, guest, job, pinned, repository
+from tests.support.guest import NONCE, agent, good, guest, job, pinned, repository
 
 from flaude_guest import protocol
-
-INIT = {"type": "system", "subtype": "init", "model": "m", "claude_code_version": "0"}
-RESULT = {
-    "type": "result",
-    "subtype": "success",
-    "is_error": False,
-    "terminal_reason": "completed",
-    "num_turns": 1,
-    "result": "done",
-}
-
-
-def agent(folder: Path, script: str) -> str:
-    """A program in Claude Code's place: fit at `--version`, else the shell script; `say` prints its file."""
-    for name, event in (("init", INIT), ("result", RESULT)):
-        (folder / name).write_text(json.dumps(event) + "\n")
-    program = folder / "agent"
-    program.write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && exit 0\nsay() {{ cat "{folder}/$1"; }}\n{script}\n'
-    )
-    program.chmod(0o755)
-    return str(program)
-
-
-def good(folder: Path) -> str:
-    return agent(folder, "say init; say result")
 
 
 def test_nobody_comes(tmp_path: Path) -> None:

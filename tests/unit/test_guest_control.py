@@ -1,32 +1,50 @@
-"""The guest's control socket when the machine is at its limits."""
+"""The guest's control socket: callers that stay, logs that block, a machine at its limits."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
-from flaude_guest import verbs
+import pytest
+
+from flaude_guest import control, verbs
 from flaude_guest.control import Control
 from flaude_guest.output import Output
 from flaude_guest.places import Places
 from flaude_guest.record import Record, Wake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pytest
+
+RESULT: dict[str, Any] = {"ok": True}
 
 
-def test_calls_are_answered_without_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A work that leaves no process to start leaves the guest's answers: one call at a time."""
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
     names = ("RUN", "STATE", "WORK")
     environ = {f"FLAUDE_{name}_DIR": str(tmp_path / name) for name in names} | {"FLAUDE_HOME": str(tmp_path)}
-    places = Places.of(environ | {"PATH": os.environ["PATH"]}, isolated=False)
-    places.run.mkdir()
-    Control(places, Record("n" * 16, Output(os.open(os.devnull, os.O_WRONLY)), Wake())).start()
+    found = Places.of(environ | {"PATH": os.environ["PATH"]}, isolated=False)
+    found.run.mkdir()
+    return found
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record("n" * 16, Output(os.open(os.devnull, os.O_WRONLY)), Wake())
+
+
+def test_calls_are_answered_without_threads(
+    places: Places, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A work that leaves no process to start leaves the guest's answers: one call at a time."""
+    Control(places, record).start()
 
     def no_more(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -40,3 +58,66 @@ def test_calls_are_answered_without_threads(tmp_path: Path, monkeypatch: pytest.
             connection.shutdown(socket.SHUT_WR)
             answer = json.load(answers)
         assert (answer["code"], answer["document"]["phase"]) == (0, "waiting")
+
+
+def test_a_client_that_stays_is_released_all_the_same(
+    places: Places, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once told that it is released the guest goes, however long its caller takes to hang up."""
+    monkeypatch.setattr(control, "GOODBYE_S", 0.1)
+    record.finish(RESULT)
+    Control(places, record).start()
+    with released(places):
+        assert _within(5, lambda: record.released)
+
+
+def test_the_caller_goes_first(places: Places, record: Record) -> None:
+    """The guest stays until the verb's process has ended: the platform would report it as killed."""
+    record.finish(RESULT)
+    Control(places, record).start()
+    with released(places):
+        time.sleep(control.EXEC_REPORT_S + 0.4)
+        assert not record.released
+    assert _within(5, lambda: record.released)
+
+
+@contextlib.contextmanager
+def released(places: Places) -> Iterator[None]:
+    """A verb's process that has its answer to `release` and is still there."""
+    with verbs.connect(str(places.run), 1.0) as connection:
+        connection.settimeout(5)
+        connection.sendall(json.dumps({"args": ["release"], "stdin": ""}).encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert b'"released": true' in connection.recv(65536)
+        yield
+
+
+def _within(seconds: float, met: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not met() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return met()
+
+
+def test_a_log_nobody_reads_does_not_silence_the_verbs(places: Places) -> None:
+    """The log is a view: a result can be fetched while the line that tells of it cannot be written."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    while True:
+        try:
+            os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            break
+    os.set_blocking(writer, True)
+    record = Record("n" * 16, Output(writer), Wake())
+    journey = threading.Thread(target=record.finish, args=(RESULT,), daemon=True)
+    journey.start()
+    asked: list[dict[str, Any]] = []
+    verb = threading.Thread(target=lambda: asked.append(record.status(-1, 0)), daemon=True)
+    time.sleep(0.1)
+    verb.start()
+    verb.join(2)
+    os.close(reader)
+    journey.join(5)
+    os.close(writer)
+    assert [status["result"]["ok"] for status in asked] == [True]
