@@ -15,7 +15,7 @@ from flaude_action.errors import ConfigError
 from flaude_action.image import app_image, read_recipe
 from flaude_action.image_build import build_image
 from flaude_action.image_errors import push_failed, status_in
-from flaude_action.image_recipe import PLATFORM
+from flaude_action.image_reference import PLATFORM
 from flaude_action.registry import Registry
 from flaude_action.registry_credentials import credentials
 from flaude_action.registry_http import RegistryRefused
@@ -71,9 +71,10 @@ async def docker_build(
     known = _known()
     async with Registry(known) as registry:
         recipe = await read_recipe(registry, name, docker_context, None, base_image, {})
-    progress = BuildProgress(say)
-    async with Engine(progress) as engine:
-        await engine.keep(await build_image(engine, recipe, known, timeout, progress), name)
+        progress = BuildProgress(say)
+        async with Engine(progress) as engine:
+            image = await build_image(engine, registry, recipe, known, timeout, progress)
+            await engine.keep(image, name)
     return str(name)
 
 

@@ -12,20 +12,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-import requests
-import urllib3
-from docker.errors import APIError, DockerException, InvalidVersion
+from docker.errors import APIError, DockerException, InvalidConfigFile, InvalidVersion
 from docker.utils import kwargs_from_env, version_lt
 
 import docker
 from flaude_action.build_context import DOCKERFILE_NAME
-from flaude_action.engine_stream import EngineStream
+from flaude_action.engine_cleanup import attempt, sweep, sweep_until_quiet
+from flaude_action.engine_stream import BROKEN, EngineStream
 from flaude_action.errors import ImageError
 from flaude_action.image_errors import build_failed
-from flaude_action.waiting import Deadline, finish, pause
+from flaude_action.image_reference import PLATFORM
+from flaude_action.waiting import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from flaude_action.build_progress import BuildProgress
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from flaude_action.image_reference import Reference
     from flaude_action.registry_http import Credential
 
-PLATFORM: Final = "linux/amd64"
 OLDEST_API: Final = "1.41"
 """Docker 20.10's, the oldest engine that is tested."""
 ANSWER_S: Final = 10
@@ -41,11 +40,6 @@ WORK_S: Final = 60
 """A busy engine takes its time to remove a large image."""
 SILENCE_S: Final = 3600
 """A stream may be silent for this long; the callers' own limits are shorter."""
-QUIET_S: Final = 0.8
-COPY_S: Final = 4.0
-LATEST_S: Final = 4.5
-"""After a cancel the engine kills a running command at once but finishes a copy, and then tells nobody."""
-_BROKEN = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 _STEP = re.compile(r"Step \d+/\d+ : (\w+)")
 
 
@@ -108,10 +102,10 @@ class Engine:
                 await self._follow(stream, trace)
             self._made.append(trace.image)
         except asyncio.CancelledError:
-            await finish(self._sweep_until_quiet(mark, COPY_S if trace.copying else QUIET_S))
+            await finish(sweep_until_quiet(self._api, mark, self._made, copying=trace.copying))
             raise
         finally:
-            await finish(asyncio.to_thread(_sweep, self._api, mark, self._made))
+            await finish(asyncio.to_thread(sweep, self._api, mark, self._made))
         return trace.image
 
     async def keep(self, image: str, name: Reference) -> None:
@@ -150,7 +144,7 @@ class Engine:
         except APIError as error:
             self._progress.say(said := str(error.explanation or error))
             raise EngineRefused(said) from error
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _gone(error) from error
         return digest
 
@@ -164,23 +158,14 @@ class Engine:
         except APIError as error:  # refused as a whole: no Dockerfile, or none that can be read
             self._progress.say(said := str(error.explanation or error))
             raise self._failed(None, said) from error
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _gone(error) from error
         if not trace.image:
             raise self._failed(None, "the engine did not tell what it built")
 
     def _failed(self, detail: object, said: str) -> ImageBuildError:
         code = detail.get("code") if isinstance(detail, dict) else None
-        return build_failed(code if isinstance(code, int) and code else 1, said, self._progress.tail)
-
-    async def _sweep_until_quiet(self, mark: str, seconds: float) -> None:
-        """Remove what an engine that was cut off still makes, until it has made nothing for so long."""
-        quiet = Deadline.after(seconds)
-        latest = Deadline.after(LATEST_S)
-        while not quiet.passed and not latest.passed:
-            if await asyncio.to_thread(_sweep, self._api, mark, self._made):
-                quiet = Deadline.after(QUIET_S)
-            await pause(QUIET_S / 4)
+        return build_failed(code if isinstance(code, int) else None, said, self._progress.tail)
 
     def _stream(self, call: Callable[[docker.APIClient], Iterable[dict[str, Any]]]) -> EngineStream:
         return EngineStream(lambda: self._connect(SILENCE_S), call)
@@ -190,14 +175,17 @@ class Engine:
             return await asyncio.to_thread(question, self._api)
         except APIError as error:
             raise EngineRefused(str(error.explanation or error)) from error
-        except _BROKEN as error:
+        except BROKEN as error:
             raise _gone(error) from error
 
     def _connect(self, timeout: int) -> docker.APIClient:
         try:
-            api = docker.APIClient(version=self._version or None, timeout=timeout, **kwargs_from_env())
+            api = _Client(version=self._version or None, timeout=timeout, **kwargs_from_env())
         except InvalidVersion as error:
             raise _too_old(str(error)) from error
+        except (InvalidConfigFile, ValueError) as error:
+            broken = "Docker's own `config.json` cannot be read."
+            raise ImageError("engine_missing", details=broken, dev=str(error)) from error
         except DockerException as error:
             raise ImageError("engine_missing", dev=str(error)) from error
         if version_lt(api.api_version, OLDEST_API):
@@ -206,8 +194,15 @@ class Engine:
 
     def _remove_made(self) -> None:
         for image in reversed(self._made):
-            _try(self._api.remove_image, image)
+            attempt(self._api.remove_image, image)
         self._api.close()
+
+
+class _Client(docker.APIClient):
+    """The SDK's client; which login goes where is `registry_credentials`', not Docker's configuration's."""
+
+    def _set_auth_headers(self, headers: dict[str, str]) -> None:
+        """A build gets none: all that it stands on was pulled before."""
 
 
 @dataclass
@@ -225,28 +220,9 @@ class _Trace:
             self.copying = step[1].upper() in ("COPY", "ADD")
 
 
-def _sweep(api: docker.APIClient, mark: str, kept: Collection[str]) -> bool:
-    """Remove containers and layers with this mark that nothing kept is built on; whether there were any."""
-    ours = {"label": mark}
-    containers = _try(api.containers, all=True, filters=ours) or []
-    images = [image for image in _try(api.images, all=True, filters=ours) or [] if image["Id"] not in kept]
-    for container in containers:
-        _try(api.remove_container, container["Id"], v=True, force=True)
-    for image in sorted(images, key=lambda image: -image["Created"]):
-        _try(api.remove_image, image["Id"])
-    return bool(containers or images)
-
-
-def _try(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Clean up as far as it goes: what is gone, or used by others, is none of ours any more."""
-    try:
-        return call(*args, **kwargs)
-    except _BROKEN:
-        return None
-
-
-def _auth(credential: Credential | None) -> dict[str, str] | None:
-    return {"username": credential[0], "password": credential[1]} if credential else None
+def _auth(credential: Credential | None) -> dict[str, str]:
+    """Nobody's is none: without any the SDK would look for a login by itself."""
+    return {"username": credential[0], "password": credential[1]} if credential else {}
 
 
 def _gone(error: BaseException) -> ImageError:

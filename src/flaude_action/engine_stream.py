@@ -10,6 +10,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+import requests
+import urllib3
 from docker.errors import DockerException
 from docker.types import CancellableStream
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import docker
 
 Event = dict[str, Any]
+BROKEN: Final = (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""All that the SDK raises when an engine refuses, breaks off or is not there."""
 AHEAD: Final = 1000
 """Events read before the consumer has taken them; then the engine has to wait."""
 CLOSE_S: Final = 3.0

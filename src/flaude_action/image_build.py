@@ -46,12 +46,13 @@ async def make_image(
     progress = BuildProgress(say)
     async with Engine(progress) as engine:
         await _check_write(registry, recipe.name)
-        image = await build_image(engine, recipe, known, build_timeout, progress)
+        image = await build_image(engine, registry, recipe, known, build_timeout, progress)
         return await _push(engine, registry, image, recipe.name, known, push_timeout)
 
 
 async def build_image(
     engine: Engine,
+    registry: Registry,
     recipe: Recipe,
     known: Mapping[str, Credential],
     timeout: float,
@@ -61,7 +62,7 @@ async def build_image(
     try:
         async with asyncio.timeout(timeout):
             for image in recipe.images.values():
-                await _pull(engine, image, known)
+                await _pull(engine, registry, image, known)
             if recipe.user is None:
                 base = str(recipe.images[BASE_ARGUMENT])
             else:
@@ -85,9 +86,14 @@ async def _check_write(registry: Registry, name: Reference) -> None:
         raise push_failed(refused.said, refused.status) from refused
 
 
-async def _pull(engine: Engine, image: Reference, known: Mapping[str, Credential]) -> None:
+async def _pull(
+    engine: Engine, registry: Registry, image: Reference, known: Mapping[str, Credential]
+) -> None:
     try:
+        await registry.configuration(image)  # engines pull, and some begin to build on, any platform's form
         await engine.pull(image, known.get(image.host))
+    except RegistryRefused as refused:
+        raise pull_failed(image, refused.said, refused.status) from refused
     except EngineRefused as refused:
         raise pull_failed(image, refused.said, status_in(refused.said)) from refused
 

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flaude_action.errors import ImageBuildError, ImageError
+from flaude_action.image_reference import PLATFORM
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _STATUS = re.compile(r"(?:HTTP status:?|HTTP|status code:?|error:) (\d{3})\b", r
 _WORDS = (
     (401, ("unauthorized", "authentication required", "no basic auth", "incorrect username or password")),
     (403, ("denied", "forbidden")),
-    (404, ("manifest unknown", "name unknown", "not found", "does not exist")),
+    (404, ("manifest unknown", "name unknown", "not found", "does not exist", PLATFORM)),
 )
 _DISK_FULL = "no space left on device"
 _NO_SHELL = 'exec: "/bin/sh"'
@@ -47,6 +48,9 @@ def pull_failed(image: Reference, said: str, status: int) -> ImageError:
     if _DISK_FULL in said.lower():
         details, hint = _ENGINE_FULL
         return ImageError("image_pull_failed", details=details, hint=hint, dev=said, retryable="user")
+    if status == 404 and PLATFORM in said:
+        details, hint = f"{which} It has no {PLATFORM} form.", f"Machines run {PLATFORM}: build it for that."
+        return ImageError("image_not_found", details=details, hint=hint, dev=said, meta=meta)
     if status == 404:
         return ImageError("image_not_found", details=which, dev=said, meta=meta)
     if status in (401, 403):
@@ -72,8 +76,9 @@ def push_failed(said: str, status: int) -> ImageError:
     return ImageError("image_push_failed", details=_answer(status), dev=said, meta=meta)
 
 
-def build_failed(code: int, said: str, tail: str) -> ImageBuildError:
-    """A build ended with an error; a full disk is no fault of the Dockerfile's."""
+def build_failed(command_code: int | None, said: str, tail: str) -> ImageBuildError:
+    """A build ended with an error, its command's exit code if it was one; a full disk is not its fault."""
+    code = command_code or 1
     if _DISK_FULL in said.lower():
         details, hint = _ENGINE_FULL
         return ImageBuildError(code, tail, details=details, hint=hint)
@@ -82,7 +87,9 @@ def build_failed(code: int, said: str, tail: str) -> ImageBuildError:
     if _UNFIT in tail:
         details = "The base image cannot be used for a machine; the build's last lines say why."
         return ImageBuildError(code, tail, details=details, hint=_WHAT_A_BASE_NEEDS)
-    return ImageBuildError(code, tail, details=f"A command ended with exit code {code}." if code > 1 else "")
+    return ImageBuildError(
+        code, tail, details=f"A command ended with exit code {code}." if command_code else ""
+    )
 
 
 def build_too_slow(seconds: float, tail: str) -> ImageBuildError:

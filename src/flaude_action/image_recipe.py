@@ -15,7 +15,7 @@ from flaude_action.build_context import Context, context_digest, read_context
 from flaude_action.dockerfile import external_images
 from flaude_action.dockerignore import DockerIgnore
 from flaude_action.errors import ConfigError
-from flaude_action.image_reference import parse_reference
+from flaude_action.image_reference import PLATFORM, parse_reference
 from flaude_action.machine_dockerfile import DOCKERFILE, GUEST, GUEST_IN_CONTEXT
 from flaude_action.untrusted import quoted
 from flaude_guest import protocol
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RECIPE: Final = 1
 """Raised when the same inputs begin to make another image."""
-PLATFORM: Final = "linux/amd64"
 DOCKERFILE_BYTES: Final = 1 << 20
 BASE_ARGUMENT: Final = "BASE_IMAGE"
 _WHERE_ONLY: Final = ("NPM_REGISTRY",)

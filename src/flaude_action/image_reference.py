@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from flaude_action.errors import ConfigError
 from flaude_action.untrusted import quoted
 
+PLATFORM = "linux/amd64"
+"""What Fly's machines run, so the one form of an image that counts."""
 HUB = "docker.io"
 HUB_API = "registry-1.docker.io"
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?")

@@ -10,6 +10,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from flaude_action.image_reference import PLATFORM
 from flaude_action.registry_http import RegistryHttp, RegistryRefused
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ MANIFESTS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _ACCEPT = ", ".join(INDEXES + MANIFESTS)
-_PLATFORM = ("linux", "amd64")
+_OS_AND_ARCHITECTURE = tuple(PLATFORM.split("/"))
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -63,16 +64,20 @@ class Registry:
         told = answer.headers.get("docker-content-digest", "")
         return told if _DIGEST.fullmatch(told) else (await self._manifest(image)).digest
 
-    async def labels(self, image: Reference) -> dict[str, str]:
-        """The labels of the image's linux/amd64 form; 404 when that is missing."""
+    async def configuration(self, image: Reference) -> dict[str, Any]:
+        """The configuration of the image's linux/amd64 form; 404 when that is missing."""
         manifest = (await self._manifest(image)).document()
         if isinstance(listed := manifest.get("manifests"), list):
             manifest = (await self._manifest(image.at(_amd64(listed)))).document()
         config = _digest_in(manifest.get("config"))
         document = (await self._http.ask("GET", image, f"blobs/{config}")).document(config)
-        if (document.get("os"), document.get("architecture")) != _PLATFORM:
+        if (document.get("os"), document.get("architecture")) != _OS_AND_ARCHITECTURE:
             raise _no_amd64()
-        settings = document.get("config")
+        return document
+
+    async def labels(self, image: Reference) -> dict[str, str]:
+        """The labels of the image's linux/amd64 form; 404 when that is missing."""
+        settings = (await self.configuration(image)).get("config")
         labels = settings.get("Labels") if isinstance(settings, dict) else None
         pairs = labels.items() if isinstance(labels, dict) else ()
         return {key: value for key, value in pairs if isinstance(value, str)}
@@ -112,10 +117,12 @@ def _digest_in(descriptor: object) -> str:
 def _amd64(listed: list[Any]) -> str:
     for one in listed:
         platform = one.get("platform") if isinstance(one, dict) else None
-        if isinstance(platform, dict) and (platform.get("os"), platform.get("architecture")) == _PLATFORM:
+        if not isinstance(platform, dict):
+            continue
+        if (platform.get("os"), platform.get("architecture")) == _OS_AND_ARCHITECTURE:
             return _digest_in(one)
     raise _no_amd64()
 
 
 def _no_amd64() -> RegistryRefused:
-    return RegistryRefused(404, "the image has no linux/amd64 form")
+    return RegistryRefused(404, f"the image has no {PLATFORM} form")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support import engines
 from tests.support.builds import Workshop, docker, forget, push
+from tests.support.registry_content import put_image_for_arm
 from tests.support.registry_proxy import Proxy, registry_proxy
 
 from flaude_action import (
@@ -256,10 +257,37 @@ async def test_a_base_that_cannot_be_pulled(proxy: Proxy, workshop: Workshop, st
     docker("build", "--quiet", "--tag", "flaude-test-small", str(workshop.context("RUN echo small > /small")))
     push("flaude-test-small", f"{proxy.upstream}/small:1")
     docker("rmi", "flaude-test-small")
-    proxy.refuse("GET /v2/small/", status, '{"errors":[{"code":"DENIED","message":"denied"}]}')
+
+    def say(line: str) -> None:
+        if line.startswith("Pulling"):  # from now on it is the engine that asks
+            proxy.refuse("GET /v2/small/", status, '{"errors":[{"code":"DENIED","message":"denied"}]}')
+
     with pytest.raises(ImageError) as raised:
-        await ensure_image("app", base_image=f"{proxy.address}/small:1")
+        await ensure_image("app", base_image=f"{proxy.address}/small:1", say=say)
     assert (raised.value.type, raised.value.retryable) == ("image_pull_failed", turn)
+
+
+@pytest.mark.parametrize("form", ["image", "index"])
+async def test_a_base_for_another_platform(proxy: Proxy, workshop: Workshop, form: str) -> None:
+    """It is there, alone or in a list, but not in the form that machines run: said before the build."""
+    put_image_for_arm(proxy.upstream, "arm", form)
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/arm:{form}", say=workshop.say)
+    assert (raised.value.type, raised.value.retryable) == ("image_not_found", "user")
+    assert "no linux/amd64 form" in raised.value.details
+    assert not any("Step" in line for line in workshop.said)
+
+
+@pytest.mark.parametrize("where", ["credsStore", "credHelpers"])
+async def test_credential_helpers_are_not_asked(
+    proxy: Proxy, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The configuration names one that does not exist, as with Docker Desktop's inside a container."""
+    helper = "nowhere" if where == "credsStore" else {proxy.address: "nowhere"}
+    (workshop.folder / "config.json").write_text(json.dumps({where: helper}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(workshop.folder))
+    image = await ensure_image("app", docker_context=workshop.context(f"RUN echo {where} > /file"))
+    assert image.source == "built"
 
 
 async def test_two_jobs_with_the_same_content(proxy: Proxy, workshop: Workshop) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from tests.support import engines
+from tests.support.registry_content import INDEX, entry_for, put_image, put_manifest
 from tests.support.registry_proxy import Proxy, registry_proxy
 
 from flaude_action.errors import ImageError
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.registry
-
-MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +40,6 @@ def proxy(upstream: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         monkeypatch.setenv("FLY_API_TOKEN", "FlyV1 fm2_first,fm2_second")
         monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{engines.free_port()}")
         yield proxy
-
-
-def put_blob(address: str, repository: str, data: bytes) -> dict[str, Any]:
-    """Upload a blob as any client does; its descriptor."""
-    digest = "sha256:" + hashlib.sha256(data).hexdigest()
-    begun = httpx.post(f"http://{address}/v2/{repository}/blobs/uploads/")
-    at = httpx.URL(begun.headers["location"]).copy_merge_params({"digest": digest})
-    httpx.put(at, content=data, headers={"content-type": "application/octet-stream"}).raise_for_status()
-    return {"digest": digest, "size": len(data)}
-
-
-def put_image(address: str, name: str, tag: str, config: dict[str, Any]) -> str:
-    """An image without layers; its digest."""
-    blob = put_blob(address, name, json.dumps(config).encode())
-    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [], "config": blob | {
-        "mediaType": "application/vnd.docker.container.image.v1+json"}}  # fmt: skip
-    return put_manifest(address, name, tag, manifest)
-
-
-def put_manifest(address: str, name: str, tag: str, manifest: dict[str, Any]) -> str:
-    done = httpx.put(
-        f"http://{address}/v2/{name}/manifests/{tag}",
-        content=json.dumps(manifest).encode(),
-        headers={"content-type": manifest["mediaType"]},
-    )
-    return done.raise_for_status().headers["docker-content-digest"]
 
 
 def amd64(**labels: str) -> dict[str, Any]:
@@ -92,7 +62,7 @@ async def test_labels_of_an_index_are_those_of_amd64(proxy: Proxy, upstream: str
     listed = []
     for platform, word in platforms:
         digest = put_image(upstream, "many", word, platform | {"config": {"Labels": {"is": word}}})
-        listed.append({"mediaType": MANIFEST, "digest": digest, "size": 1, "platform": platform})
+        listed.append(entry_for(upstream, "many", digest, platform))
     put_manifest(upstream, "many", "all", {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
     put_manifest(upstream, "many", "none", {"schemaVersion": 2, "mediaType": INDEX, "manifests": listed[:1]})
     assert await labels(f"{proxy.address}/many:all") == {"is": "amd"}
@@ -280,6 +250,20 @@ async def test_a_tag_is_added_without_an_engine(proxy: Proxy, upstream: str) -> 
     async with Registry() as registry:
         await registry.add_tag(image, "newest")
         assert await registry.digest(parse_reference(f"{proxy.address}/tools:newest")) == digest
+
+
+@pytest.mark.parametrize("text", ['{"auths": {"a": 1}}', '{"auths": {"a": {"auth": "YQ=="}}}'])
+async def test_a_docker_configuration_that_is_broken(
+    proxy: Proxy, upstream: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    """A look-up does without it; the Docker SDK does not, and then that is what is told."""
+    put_image(upstream, "tools", "1", amd64(a="b"))
+    (tmp_path / "config.json").write_text(text)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(ImageError) as raised:
+        await ensure_image("app", base_image=f"{proxy.address}/tools:1")
+    assert (raised.value.type, raised.value.retryable) == ("engine_missing", "user")
+    assert "config.json" in raised.value.details
 
 
 async def test_what_has_to_be_built_needs_an_engine(proxy: Proxy, upstream: str) -> None:

@@ -152,7 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(upstream, timeout=60)
         try:
             # The Host header goes along: the registry names the next URL of an upload by it.
-            headers = {key: value for key, value in self.headers.items() if key.lower() != "authorization"}
+            headers = {
+                key: ", ".join(self.headers.get_all(key, []))  # an engine sends many `accept`
+                for key in self.headers
+                if key.lower() != "authorization"
+            }
             connection.request(
                 self.command, self.path, self._body(), headers, encode_chunked="chunked" in str(headers)
             )

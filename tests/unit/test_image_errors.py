@@ -27,6 +27,8 @@ IMAGE = parse_reference("ghcr.io/me/base:1")
         ("unauthorized: authentication required", 401),
         ("received unexpected HTTP status: 503 Service Unavailable", 503),
         ("error parsing HTTP 429 response body", 429),
+        ("no matching manifest for linux/amd64 in the manifest list entries", 404),
+        ("image a was found but its platform (linux/arm64) does not match (linux/amd64)", 404),
         ("dial tcp: lookup nowhere: no such host", 0),
         ("", 0),
     ],
@@ -66,6 +68,15 @@ def test_an_image_that_cannot_be_stored(status: int, turn: str) -> None:
     assert "their words" not in str(error)
 
 
+def test_a_base_for_another_platform_is_told_as_one() -> None:
+    """It is there, but not in the form that machines run: neither the name nor the registry is at fault."""
+    said = "no matching manifest for linux/amd64 in the manifest list entries"
+    error = pull_failed(IMAGE, said, status_in(said))
+    assert (error.type, error.retryable) == ("image_not_found", "user")
+    assert "no linux/amd64 form" in error.details
+    assert "linux/amd64" in error.hint
+
+
 def test_a_full_disk_is_told_as_one() -> None:
     """Wherever the engine met it, it is not the Dockerfile's fault."""
     said = "write /large: no space left on device"
@@ -83,5 +94,8 @@ def test_a_failed_build_tells_its_code() -> None:
         "tail",
         "A command ended with exit code 7.",
     )
+    assert build_failed(1, "said", "tail").details == "A command ended with exit code 1."
+    unsaid = build_failed(None, "COPY failed", "tail")
+    assert (unsaid.returncode, unsaid.details) == (1, "")
     slow = build_too_slow(2.5, "tail")
     assert (slow.returncode, slow.details) == (124, "It was not done in 2.5 seconds.")
