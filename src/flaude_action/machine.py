@@ -311,7 +311,8 @@ def _told(event: Event) -> ExitEvent:
         guest_signal=exit_.guest_signal,
         oom_killed=exit_.oom_killed,
         requested_stop=exit_.requested_stop,
-        error=exit_.error,
+        error=exit_.error or exit_.guest_error,
+        guest_exit_code=exit_.guest_exit_code,
         unknown_keys=tuple(sorted(exit_.unknown_keys)),
     )
 

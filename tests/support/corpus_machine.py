@@ -176,6 +176,19 @@ FOREIGN = [
     foreign("starts twice, exits with 0 and then 4",
             "trap 'exit 0' TERM; echo ready; [ -e again ] && exit 4; touch again; sleep 60 & wait",
             "machine_exit_nonzero", EVENT, acts=(READY, ask("POST", "/restart", signal="SIGTERM")), code="4"),
+    # Fly tells of an end, but nothing that proves success: no word of the log makes up for it.
+    *(
+        foreign(f"{what} beside a good marker", f"echo ready; {MARK % 0}sleep 60", type_, source,
+                acts=(READY, forge(event, said=0)), slow=type_ == "outcome_unknown", **more)
+        for what, event, type_, source, more in (
+            ("error of the VM", {"guest_error": "could not run init"}, "machine_failed", EVENT, {}),
+            ("code of the VM", {"guest_exit_code": 3}, "outcome_unknown", NONE, {}),
+            ("code -1", {"exit_code": -1}, "killed_by_signal", EVENT, {"code": "137"}),
+            ("code in words", {"exit_code": "0"}, "outcome_unknown", NONE, {}),
+            ("member nobody knows", {"evicted": True}, "outcome_unknown", NONE, {}),
+            ("memory flag in words", {"exit_code": 0, "oom_killed": "true"}, "outcome_unknown", NONE, {}),
+        )
+    ),
     silent("good marker last", MARK % 0 + "exit 0", "", MARKER, warned=("verdict_unconfirmed",), code="0"),
     silent("good marker, then more", MARK % 0 + "echo more", "log_marker_missing", PLATFORM, code="0"),
     silent("good marker, platform says 3", MARK % 0 + "exit 3", "machine_exit_nonzero", PLATFORM, code="3"),
