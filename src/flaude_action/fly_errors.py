@@ -27,7 +27,16 @@ _CAPACITY_PHRASES = (
     "insufficient cpus",
     "no capacity",
 )
-_QUOTA_PHRASES = ("allowed quota", "add a payment method", "trial")
+_QUOTA_PHRASES = (
+    "allowed quota",
+    "add a payment method",
+    "machine limit",
+    "free trial",
+    "trial account",
+    "trial has ended",
+    "trial organization",
+)
+"""Whole phrases: an app may well be named `my-trial-app`."""
 _START_NOT_YET = (
     "current state: 'created'",
     "refusing to start",
@@ -98,11 +107,11 @@ def _type_of(status: int, code: str, said: str, method: str, path: str) -> str:
         return "log_stream_lost"
     if status == 429 and method == "POST" and path.endswith("/machines"):
         return "machine_quota_exceeded"
-    if status == 429 or (status >= 500 and code not in _CAPACITY_CODES):
-        return "machine_api_unavailable"
-    if code in _CAPACITY_CODES or (status in (400, 409, 412, 422) and _has(said, _CAPACITY_PHRASES)):
+    if code in _CAPACITY_CODES or (status in (400, 409, 412, 422, 503) and _has(said, _CAPACITY_PHRASES)):
         return "machine_capacity"
-    if status in (403, 422) and _has(said, _QUOTA_PHRASES):
+    if status == 429 or status >= 500:
+        return "machine_api_unavailable"
+    if status == 402 or (status in (403, 422) and _has(said, _QUOTA_PHRASES)):
         return "machine_quota_exceeded"
     machine = _MACHINE_PATH.search(path)
     if machine and machine["action"] == "/exec" and status in (400, 401, 403, 405, 412, 422):
