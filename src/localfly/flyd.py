@@ -62,10 +62,12 @@ class Flyd:
         self._carry_out(machine, Run(self._host, machine))
 
     def _carry_out(self, machine: Machine, run: Run) -> None:
-        self._runs[machine.id] = run
-        run.task = self._background(self._live(machine, run))
+        last, self._runs[machine.id] = self._runs.get(machine.id), run
+        run.task = self._background(self._live(machine, run, last))
 
-    async def _live(self, machine: Machine, run: Run) -> None:
+    async def _live(self, machine: Machine, run: Run, last: Run | None) -> None:
+        if last is not None:
+            await last.finished()
         await run.live()
         if machine.state == "stopped" and machine.config.get("auto_destroy"):
             self._background(self._destroy(machine, None))

@@ -166,6 +166,10 @@ class Run:
         self._abort.set()
         if self.workload is not None:
             await self.workload.kill()
+        await self.finished()
+
+    async def finished(self) -> None:
+        """Wait until the last workload is cleared away."""
         if self.task is not None:
             await asyncio.wait([self.task])
 

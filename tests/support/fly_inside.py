@@ -20,7 +20,7 @@ IMAGE = "registry.fly.io/local:1"
 class ScriptedWorkload:
     """A workload of words only: `say` lines, `end` it, read what signals it got.
 
-    While it is `immortal` it has a SIGKILL still before it.
+    While it is `immortal` it has a SIGKILL still before it; until it is `removable` its removal takes time.
     """
 
     def __init__(self, launch: Launch, sink: Sink) -> None:
@@ -31,6 +31,8 @@ class ScriptedWorkload:
         self.answer = ExecResult(0, b"", b"")
         self.answer_delay_s = 0.0
         self.removed = False
+        self.removable = asyncio.Event()
+        self.removable.set()
         self.immortal = False
         self.ends_at: dict[int, Exit] = {}
         self._said = 0
@@ -68,6 +70,7 @@ class ScriptedWorkload:
         return self.answer
 
     async def remove(self) -> None:
+        await self.removable.wait()
         self.removed = True
 
 

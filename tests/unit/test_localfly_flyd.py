@@ -80,6 +80,21 @@ async def test_a_machine_without_auto_destroy_stays_stopped_and_starts_again(tmp
         assert (await fly.exit_event(machine))["request"]["exit_event"]["exit_code"] == 2
 
 
+async def test_a_start_waits_until_the_last_workload_is_cleared_away(tmp_path: Path) -> None:
+    """Stopped is told at once, though an engine may need a moment to remove what ran."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        workload.removable.clear()
+        workload.end(0)
+        await fly.reach(machine, "stopped")
+        await fly.call("POST", f"/machines/{machine}/start")
+        await asyncio.sleep(0.01)
+        assert len(fly.backend.started) == 1
+        workload.removable.set()
+        await fly.reach(machine, "started")
+        assert len(fly.backend.started) == 2
+
+
 @pytest.mark.parametrize(
     ("restart", "codes", "launches"),
     [
