@@ -111,7 +111,6 @@ def test_recorded_401_with_headers() -> None:
         (403, {"error": "Your free trial has ended"}, "POST", MACHINES, "machine_quota_exceeded"),
         (403, {"error": "unauthorized for app my-trial-app"}, "POST", MACHINES, "machine_auth_failed"),
         (403, {"error": "industrial-app: forbidden"}, "GET", MACHINE, "machine_auth_failed"),
-        (503, {"error": "no capacity"}, "POST", MACHINES, "machine_api_unavailable"),
         (502, b"<html><body>Bad gateway</body></html>", "GET", MACHINE, "machine_api_unavailable"),
         (302, b"", "GET", MACHINE, "machine_api_unavailable"),
         (401, b"", "GET", "/api/v1/apps/a/logs", "log_stream_lost"),
