@@ -72,6 +72,10 @@ class FlaudeError(Exception):
         self.ref = "err_" + secrets.token_hex(4)
         super().__init__(f"{self.message} {self.details}".strip())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and sent to other processes as it is, `ref` included, not made anew from its text."""
+        return _as_it_was, (type(self), self.args), self.__dict__
+
     def as_json(self, *, debug: bool = False) -> dict[str, Any]:
         """`{type, message, details, hint, phase, retryable, meta, ref}`, plus `dev` under step debug."""
         record: dict[str, Any] = {
@@ -87,6 +91,12 @@ class FlaudeError(Exception):
         if debug and self.dev:
             record["dev"] = self.dev
         return record
+
+
+def _as_it_was(cls: type[FlaudeError], args: tuple[Any, ...]) -> FlaudeError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
 
 
 class ConfigError(FlaudeError):

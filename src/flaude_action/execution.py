@@ -60,6 +60,14 @@ class _Life:
     trouble: FlaudeError | None = None
 
     @property
+    def own_stop_by_its_clock(self) -> OwnStop | None:
+        """When we decided to stop, in the machine's time: its results are told in that."""
+        behind = self.work.clock_behind_s if self.work is not None else None
+        if self.own_stop is None or behind is None:
+            return self.own_stop
+        return replace(self.own_stop, at=self.own_stop.at - behind)
+
+    @property
     def result(self) -> dict[str, Any] | None:
         return self.work.result if self.work is not None else None
 
@@ -209,10 +217,13 @@ class Execution:
         if error is None:
             return LAST_WORD_S
         if isinstance(error, MachineTimeout):
-            life.own_stop = OwnStop(error.type, time.time())
+            life.own_stop = self._stopped(error.type)
             return 0.0
         if not isinstance(error, FlaudeError):
             raise error
+        if self._cancellation.requested:  # what broke then broke in stopping
+            life.own_stop = self._stopped("")
+            return 0.0
         life.trouble = error
         return DEATH_GRACE_S
 
@@ -220,8 +231,11 @@ class Execution:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline.left):
                 await self._cancellation.wait()
-                return OwnStop("cancelled", time.time())
-        return OwnStop("run_timeout", time.time())
+        return self._stopped("run_timeout")
+
+    def _stopped(self, type_: str) -> OwnStop:
+        """A deadline has passed; when a stop was asked for as well, that wins."""
+        return OwnStop("cancelled" if self._cancellation.requested else type_, time.time())
 
     async def _stop(self, life: _Life, work: asyncio.Future[None]) -> None:
         """Save what is there, unless we were told twice or there is nothing to save."""
@@ -268,7 +282,7 @@ class Execution:
             never_started=history.never_started,
             state=end.state if end is not None else "",
             gone=end is not None and end.gone,
-            own_stop=life.own_stop,
+            own_stop=life.own_stop_by_its_clock,
             trouble=life.trouble.type if life.trouble is not None else "",
             work_lost=work is not None and work.lost,
         )

@@ -1,7 +1,7 @@
 """The guest's verbs over Fly's exec endpoint: provision, status, collect, interrupt, release.
 
 The only road to the machine and back that decides anything; logs are a view. Secrets travel once, on the
-stdin of `provision`. What the answers mean for the run is decided in `run` and `verdict`.
+stdin of `provision`. What the answers mean for the run is decided in `execution` and `verdict`.
 https://fly.io/docs/machines/api/machines-resource/
 """
 
@@ -15,16 +15,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flaude_action.errors import FlyAPIError, GuestError
+from flaude_action.fly_errors import may_pass
+from flaude_action.verdict import moment
+from flaude_action.waiting import Deadline
 from flaude_guest.protocol import COLLECT_CHUNK_BYTES, GUEST_COMMAND, PROTOCOL, STATUS_WAIT_S, digest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from flaude_action.waiting import Deadline
-
 EXEC_TIMEOUT_S = 28
 """Fly cuts execs that take longer than about 30 s."""
 RETRY_PAUSE_S = 0.25
+CHUNK_S = 30.0
+"""How long one part of a file is asked for again while the platform is in trouble."""
 
 _EXEC_REFUSED = (401, 403, 405, 501)
 _EXEC_INVALID = (400, 422)
@@ -93,27 +96,18 @@ class GuestLink:
 
         Repeated only when its answer was lost; the guest starts one job per nonce, once.
         """
-        text = json.dumps(job)
-        while True:
-            try:
-                answer = await self._ask(["provision"], stdin=text, timeout=deadline.within(EXEC_TIMEOUT_S))
-            except FlyAPIError as error:
-                if deadline.passed or not _worth_repeating(error):
-                    raise
-                await asyncio.sleep(RETRY_PAUSE_S)
-                continue
-            if answer.get("accepted") is not True:
-                raise GuestError("protocol_mismatch", dev=str(answer)[:500])
-            return
+        answer = await self._ask_again(["provision"], deadline, stdin=json.dumps(job))
+        if answer.get("accepted") is not True:
+            raise GuestError("protocol_mismatch", dev=str(answer)[:500])
 
     async def status(self, after: int, wait: float = STATUS_WAIT_S) -> Status:
         """The guest's state as soon as it is newer than `after`, or after `wait` seconds (at most 20)."""
         command = ["status", "--after", str(after), "--wait", f"{wait:g}"]
         return _status(await self._ask(command, timeout=EXEC_TIMEOUT_S))
 
-    async def interrupt(self, timeout: float) -> Status:
+    async def interrupt(self, deadline: Deadline) -> Status:
         """Stop the agent now and freeze what is there."""
-        return _status(await self._ask(["interrupt"], timeout=timeout))
+        return _status(await self._ask_again(["interrupt"], deadline))
 
     async def collect(self, name: str, size: int, sha256: str) -> AsyncIterator[bytes]:
         """The bytes of one of the guest's files, checked against the digest that the result document gave.
@@ -123,7 +117,8 @@ class GuestLink:
         seen, offset = hashlib.sha256(), 0
         while offset < size:
             length = min(COLLECT_CHUNK_BYTES, size - offset)
-            answer = await self._ask(["collect", name, str(offset), str(length)], timeout=EXEC_TIMEOUT_S)
+            words = ["collect", name, str(offset), str(length)]
+            answer = await self._ask_again(words, Deadline.after(CHUNK_S))
             data = _bytes_of(answer, length)
             seen.update(data)
             offset += len(data)
@@ -134,6 +129,16 @@ class GuestLink:
     async def release(self) -> None:
         """Let the guest say its last word and exit."""
         await self._ask(["release"], timeout=EXEC_TIMEOUT_S)
+
+    async def _ask_again(self, words: list[str], deadline: Deadline, *, stdin: str = "") -> dict[str, Any]:
+        """Ask until the deadline as long as it is worth repeating; asking twice does no verb any harm."""
+        while True:
+            try:
+                return await self._ask(words, stdin=stdin, timeout=deadline.within(EXEC_TIMEOUT_S))
+            except FlyAPIError as error:
+                if deadline.passed or not _worth_repeating(error):
+                    raise
+            await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _ask(self, words: list[str], *, stdin: str = "", timeout: float) -> dict[str, Any]:
         answer = await self._run([GUEST_COMMAND, *words], stdin=stdin, timeout=max(1.0, timeout))
@@ -152,13 +157,13 @@ class GuestLink:
 
 def _worth_repeating(error: FlyAPIError) -> bool:
     """Not up yet, too slow, too many, or the platform's own trouble: the nonce makes a repeat harmless."""
-    return error.status_code in (0, 408, 409, 412, 429) or error.status_code >= 500
+    return may_pass(error) or error.status_code in (409, 412)
 
 
 def _document(text: str) -> dict[str, Any] | None:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 
@@ -185,9 +190,10 @@ def _status(document: dict[str, Any]) -> Status:
 
 
 def _spans(told: object) -> dict[str, list[float | None]]:
-    """`[start, end]` by phase, as far as it is that."""
+    """`[start, end]` by phase, as far as it is that; an end that has not come yet is None."""
     phases = told.items() if isinstance(told, dict) else ()
-    return {name: span for name, span in phases if isinstance(span, list) and len(span) == 2}
+    pairs = {name: span for name, span in phases if isinstance(span, list) and len(span) == 2}
+    return {name: [moment(start), moment(end)] for name, (start, end) in pairs.items()}
 
 
 def _bytes_of(answer: dict[str, Any], limit: int) -> bytes:

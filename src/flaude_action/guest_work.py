@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import FlyAPIError, GuestError
+from flaude_action.fly_errors import may_pass
+from flaude_action.machine_config import HOLD_S
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import PROVISION_WINDOW_S
 
@@ -25,10 +28,10 @@ FILES = {"patch": "changes.patch", "changeset": "changeset.json", "transcript": 
 """The guest's files in the order of their worth, and their names in the run's folder."""
 MAX_FILE_BYTES = 64 * 1024 * 1024
 RETRY_PAUSE_S = 0.5
-STATUS_TROUBLES = 20
-"""Status calls that may fail in a row before we believe that the guest itself is broken."""
-
-GUEST_TROUBLES = 3
+STATUS_TROUBLES, GUEST_TROUBLES = 20, 3
+"""How often in a row Fly may refuse a status call, or the guest answer wrongly, before we believe it."""
+STATUS_PATIENCE_S = float(HOLD_S)
+"""How long Fly may fail to carry one: the guest works on meanwhile, and holds its result no longer."""
 
 
 class GuestWork:
@@ -39,6 +42,8 @@ class GuestWork:
     ) -> None:
         self._link, self._job, self._folder, self._on_phase = link, job, folder, on_phase
         self.status: Status | None = None
+        self.clock_behind_s: float | None = None
+        """How far the machine's clock is behind ours at most; None before any answer told a time."""
         self.files: dict[str, Path] = {}
         self.problems: list[str] = []
         self.provisioned = False
@@ -68,23 +73,24 @@ class GuestWork:
         deadline = Deadline.after(seconds)
         try:
             async with asyncio.timeout(seconds):
-                self._see(await self._link.interrupt(deadline.left))
+                self._see(await self._link.interrupt(deadline))
                 await self.collect(["patch", "changeset"])
         except (TimeoutError, FlyAPIError, GuestError) as error:
             self.problems.append(f"The interrupted run's files could not be fetched: {type(error).__name__}.")
 
     async def _until_result(self) -> None:
-        troubles = 0
+        troubles, patience = 0, Deadline.after(STATUS_PATIENCE_S)
         while self.status is None or (self.result is None and not self.status.tampered):
             after = self.status.seq if self.status is not None else -1
             try:
                 self._see(await self._link.status(after))
-                troubles = 0
+                troubles, patience = 0, Deadline.after(STATUS_PATIENCE_S)
             except (FlyAPIError, GuestError) as error:
                 troubles += 1
                 log.info("asking the guest for its status: %s", error)
                 most = GUEST_TROUBLES if isinstance(error, GuestError) else STATUS_TROUBLES
-                if troubles >= most:
+                passes = isinstance(error, FlyAPIError) and may_pass(error)
+                if patience.passed if passes else troubles >= most:
                     raise _met_later(error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)
 
@@ -95,6 +101,15 @@ class GuestWork:
         if self.status is None or status.phase != self.status.phase:
             self._on_phase(status.phase)
         self.status = status
+        self._compare_clocks(status)
+
+    def _compare_clocks(self, status: Status) -> None:
+        """A status comes as soon as its phase has begun, so the newest time in it is about now, and
+        never later: the smallest difference is the nearest to the truth, and errs in favour of a stop."""
+        told = [moment for span in status.times.values() for moment in span if moment is not None]
+        if told:
+            behind = time.time() - max(told)
+            self.clock_behind_s = min(behind, behind if self.clock_behind_s is None else self.clock_behind_s)
 
     async def collect(self, names: Iterable[str]) -> None:
         """Fetch the named files that the result tells of, each checked by digest before it gets its name."""

@@ -6,7 +6,7 @@ The verdict inside is `verdict`'s; here it only becomes the exception that fits 
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from flaude_action.machine_config import MachineConfig
     from flaude_action.verdict import Evidence, Verdict
 
-FAR_FUTURE = 4102444800  # the year 2100: a time after it is none
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
 
@@ -112,12 +111,12 @@ class Outcome:
         path = self.files.get("changeset")
         try:
             document = json.loads(path.read_bytes()) if path is not None else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
         rows = document.get("files") if isinstance(document, dict) else None
         return [
             {"path": str(row.get("path")), "status": str(row.get("status")), "size": number(row.get("size"))}
-            for row in rows or ()
+            for row in (rows if isinstance(rows, list) else ())
             if isinstance(row, dict)
         ]
 
@@ -134,7 +133,7 @@ class Outcome:
             return self.trouble
         meta: dict[str, Any] = {"machine_id": self.machine_id, "exit_code_source": verdict.source}
         details = verdict.details
-        if verdict.retry_at is not None and 0 < verdict.retry_at < FAR_FUTURE:
+        if verdict.retry_at is not None:
             meta["retry_at"] = verdict.retry_at
             moment = datetime.fromtimestamp(verdict.retry_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             details = f"{details} It resets at {moment}.".strip()
@@ -155,9 +154,9 @@ def known_type(type_: str) -> str:
 
 def number(value: object) -> float | None:
     """The value when it is a number that JSON has, so that a report stays what its schema says."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return None
-    return value
+    return value if abs(value) <= sys.float_info.max else None
 
 
 def whole(value: object) -> int | None:

@@ -38,6 +38,7 @@ _GUEST_CODES = {70: "environment_unusable", 75: "boot_marker_missing", 124: "run
 _UNREADABLE = "Fly told of the end, but not in words that this version knows."
 _NEVER_STARTED = "Nothing ever ran on it: an image that Fly cannot pull is the usual cause."
 _DECIDING = {"exit_code", "oom_killed", "requested_stop", "signal", "guest_signal"}
+_FAR_FUTURE = 4102444800  # the year 2100
 _NOT_STARTED_CODES = {126, 127}  # POSIX shells and init: command not executable, not found
 
 
@@ -82,7 +83,8 @@ class ExitEvent:
 
 @dataclass(frozen=True)
 class OwnStop:
-    """A decision of ours, recorded before the first signal went out. `at` is in epoch seconds."""
+    """A decision of ours, recorded before the first signal went out. `at` is in epoch seconds, by the clock
+    that the guest's times are told by: the machine's."""
 
     type: str
     at: float
@@ -137,6 +139,13 @@ class Verdict:
         return self.conclusion == "success"
 
 
+def moment(told: object) -> float | None:
+    """Seconds since 1970, when it is a time that a clock of this century can show."""
+    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < _FAR_FUTURE:
+        return None
+    return float(told)
+
+
 def judge(evidence: Evidence) -> Verdict:
     """Apply the rules of the module's table. Never raises on any evidence."""
     stop = evidence.own_stop
@@ -149,13 +158,13 @@ def judge(evidence: Evidence) -> Verdict:
     return _by_platform(evidence)
 
 
-def _good_result_before(result: dict[str, Any] | None, moment: float) -> bool:
+def _good_result_before(result: dict[str, Any] | None, stopped_at: float) -> bool:
     if result is None or result.get("ok") is not True:
         return False
     agent = result.get("agent")
     told = agent.get("result_at") if isinstance(agent, dict) else None
-    finished = told if isinstance(told, (int, float)) else result.get("finished_at")
-    return isinstance(finished, (int, float)) and finished <= moment
+    finished = moment(told) or moment(result.get("finished_at"))
+    return finished is not None and finished <= stopped_at
 
 
 def _stopped_by_us(evidence: Evidence, stop: OwnStop) -> Verdict:
@@ -186,7 +195,6 @@ def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:
     error = error if isinstance(error, dict) else {}
     type_ = error.get("type")
     type_ = type_ if isinstance(type_, str) and type_ else "agent_error"
-    retry_at = error.get("retry_at")
     return replace(
         verdict,
         conclusion="cancelled" if type_ == "cancelled" else "failure",
@@ -195,7 +203,7 @@ def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:
         oom_killed=type_ in ("agent_oom", "machine_oom"),
         details=str(error.get("details") or ""),
         line=str(error.get("line") or ""),
-        retry_at=float(retry_at) if isinstance(retry_at, (int, float)) else None,
+        retry_at=moment(error.get("retry_at")),
     )
 
 

@@ -125,6 +125,7 @@ async def test_result_with_another_digest_is_tampered(wrong: object) -> None:
         (json.dumps({"protocol": PROTOCOL, "nonce": "another"}), "protocol_mismatch"),
         (json.dumps({"error": {"type": "protocol_mismatch", "message": "m"}}), "protocol_mismatch"),
         (json.dumps({"error": {"type": "not in the catalog"}}), "protocol_mismatch"),
+        ("[" * 100_000, "boot_marker_missing"),
     ],
 )
 async def test_odd_answers_are_refused(answer: str, error_type: str) -> None:
@@ -150,6 +151,30 @@ async def test_collect_joins_chunks() -> None:
     got = await collected(GuestLink(machine, NONCE), len(data), hashlib.sha256(data).hexdigest())
     assert got == data
     assert machine.asked[0][0][2:] == ["patch", "0", "196608"]
+
+
+@pytest.mark.parametrize("code", [0, 408, 412, 429, 502])
+async def test_collect_asks_again_for_a_part_that_got_lost(code: int) -> None:
+    """The work of a whole run does not hang on one answer."""
+    data = b"12345"
+    machine = Machine(FlyAPIError(code, "busy"), *chunks(data, 5))
+    assert await collected(GuestLink(machine, NONCE), 5, hashlib.sha256(data).hexdigest()) == data
+
+
+async def test_interrupt_is_repeated_as_long_as_there_is_time() -> None:
+    """An interrupt that got lost on the way is sent again, but not after its deadline."""
+    trouble = FlyAPIError(502, "busy")
+    told = await GuestLink(Machine(trouble, status()), NONCE).interrupt(Deadline.after(5))
+    assert told.phase == "hold"
+    with pytest.raises(FlyAPIError):
+        await GuestLink(Machine(trouble, status()), NONCE).interrupt(Deadline.after(0))
+
+
+async def test_times_that_are_none_are_left_out() -> None:
+    """Of the guest's times only those count that a clock can show."""
+    odd = {"waiting": [10**400, 5.0], "agent": [6.0, "x"], "fetch": [True, None], "setup": [1], "hold": 7}
+    told = await GuestLink(Machine(status(times=odd)), NONCE).status(-1)
+    assert told.times == {"waiting": [None, 5.0], "agent": [6.0, None], "fetch": [None, None]}
 
 
 @pytest.mark.parametrize(

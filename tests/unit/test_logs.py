@@ -276,6 +276,15 @@ async def test_complete(said: list[str], expected: int | None, complete: bool) -
     assert follower.complete is complete
 
 
+async def test_a_line_nested_as_deep_as_it_is_long_is_a_line() -> None:
+    """Whoever prints such an event line, as anyone may in an image that is not ours, breaks nothing."""
+    host = LogHost()
+    host.say('[flaude:event:{"a":' + "[" * 990 + "}]")
+    host.say("machine exited with exit code 0, not restarting", provider="runner")
+    lines, _ = await read_to_end(host, None, pace=PATIENT)
+    assert len(lines) == 2
+
+
 async def test_platform_lines_are_given_but_not_counted() -> None:
     """Lines of the platform come with their provider and fill no gap in the guest's."""
     host = LogHost()

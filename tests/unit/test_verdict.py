@@ -258,6 +258,26 @@ def test_a_machine_that_never_started_is_said_to(state: str) -> None:
     assert judge(Evidence(True, state=state)).details == ""
 
 
+@pytest.mark.parametrize("retry_at", [10**400, -1, float("nan"), float("inf"), True, "soon"])
+def test_a_time_that_is_none_is_left_out(retry_at: object) -> None:
+    """A reset time that no clock can show is not told, and breaks nothing."""
+    error = {"type": "model_usage_limit", "retry_at": retry_at}
+    assert judge(Evidence(True, result=good(ok=False, error=error))).retry_at is None
+
+
+def test_a_time_that_is_one_is_told() -> None:
+    """When the model's limit resets reaches the verdict."""
+    error = {"type": "model_usage_limit", "retry_at": 1_800_000_000}
+    assert judge(Evidence(True, result=good(ok=False, error=error))).retry_at == 1_800_000_000.0
+
+
+@pytest.mark.parametrize("told", [10**400, float("nan"), float("-inf"), "90", None])
+def test_a_good_result_without_a_time_is_not_older(told: object) -> None:
+    """A result that does not say when it was does not beat our deadline."""
+    result = good(finished_at=told, agent={"result_at": told})
+    assert judge(Evidence(True, result=result, own_stop=OwnStop("run_timeout", 95.0))).type == "run_timeout"
+
+
 def test_later_kill_is_a_notice() -> None:
     """What contradicts a good document is told, not weighed."""
     verdict = judge(Evidence(True, result=good(), exit=ExitEvent(exit_code=137), state="failed"))

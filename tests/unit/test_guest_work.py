@@ -1,0 +1,113 @@
+"""The guest's side of a run: how long trouble on the way is borne, and whose clock a time is told by."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from flaude_action import guest_work
+from flaude_action.errors import FlyAPIError, GuestError
+from flaude_action.guest_link import Status
+from flaude_action.guest_work import GuestWork
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from flaude_action.guest_link import GuestLink
+    from flaude_action.waiting import Deadline
+
+DONE = Status(9, "hold", {}, {"ok": True})
+
+
+class Link:
+    """Answers status calls from a list and takes the rest as said."""
+
+    def __init__(self, *answers: Status | Exception) -> None:
+        self.answers = list(answers)
+        self.released = False
+
+    async def ready(self, deadline: Deadline) -> None: ...
+
+    async def provision(self, job: dict[str, Any], deadline: Deadline) -> None: ...
+
+    async def status(self, after: int) -> Status:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def collect(self, name: str, size: int, sha256: str) -> AsyncIterator[bytes]:
+        yield b""
+
+    async def release(self) -> None:
+        self.released = True
+
+
+def work(link: Link, folder: Path) -> GuestWork:
+    return GuestWork(cast("GuestLink", link), {}, folder, lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_work, "RETRY_PAUSE_S", 0.0)
+
+
+@pytest.mark.parametrize("status", [0, 408, 429, 502, 503])
+async def test_an_outage_of_the_api_does_not_end_the_work(tmp_path: Path, status: int) -> None:
+    """The guest works on while Fly cannot carry our questions, so they are asked until they are answered."""
+    link = Link(*[FlyAPIError(status, "busy")] * 100, DONE)
+    at_work = work(link, tmp_path)
+    await at_work.run()
+    assert at_work.result == {"ok": True}
+    assert link.released
+
+
+async def test_an_outage_that_outlasts_the_result_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than the guest would keep a result, nobody waits for it."""
+    monkeypatch.setattr(guest_work, "STATUS_PATIENCE_S", 0.0)
+    with pytest.raises(FlyAPIError):
+        await work(Link(FlyAPIError(503, "busy")), tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(FlyAPIError(403, "no"), 20), (GuestError("protocol_mismatch"), 3)]
+)
+async def test_refusals_are_believed_after_some(tmp_path: Path, error: Exception, times: int) -> None:
+    """What does not pass by itself ends the work, but not at its first word."""
+    at_work = work(Link(*[error] * (times - 1), DONE), tmp_path)
+    await at_work.run()
+    assert at_work.result == {"ok": True}
+    with pytest.raises(type(error)):
+        await work(Link(*[error] * times, DONE), tmp_path).run()
+
+
+def phase(name: str, *spans: tuple[str, float, float | None], result: dict[str, Any] | None = None) -> Status:
+    return Status(1, name, {what: [start, end] for what, start, end in spans}, result)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600.0, 0.0, 3600.0])
+async def test_the_machines_clock_is_measured(tmp_path: Path, ahead_s: float) -> None:
+    """Each answer tells of a moment that is just past; the nearest one says how the clocks differ."""
+    there = time.time() + ahead_s
+    at_work = work(
+        Link(
+            phase("waiting", ("waiting", there - 30, None)),
+            phase("agent", ("waiting", there - 30, there - 20), ("agent", there, None)),
+            phase("hold", ("agent", there - 9, None), result={"ok": True}),
+        ),
+        tmp_path,
+    )
+    await at_work.run()
+    assert at_work.clock_behind_s == pytest.approx(-ahead_s, abs=5)
+
+
+async def test_a_clock_that_nobody_told_is_not_guessed(tmp_path: Path) -> None:
+    """Without any time in the answers there is nothing to compare."""
+    at_work = work(Link(DONE), tmp_path)
+    await at_work.run()
+    assert at_work.clock_behind_s is None
