@@ -133,7 +133,7 @@ class Flyd:
         machine.enter("destroyed")
         self._runs.pop(machine.id, None)
         self._lines.close(machine)
-        self._store.remove_root(machine)
+        self._store.remove_disk(machine)
         self._changes.tell(machine)
 
     def _begin(self, machine: Machine, kind: str, status: str, state: str = "") -> None:

@@ -3,8 +3,8 @@
 An image is an entry of the images file: `{"<reference>": {"argv": […], "env": {…}, "labels": {…}, "path":
 […], "digest": "sha256:…"}}`; in `argv` and `env`, `{root}` stands for the machine's private folder and
 `{machine_id}` for its id. Nothing is isolated: memory limits do not hold and the file system is shared. How a
-process ends and what it leaves is `process_init`'s part; lines are read from the file it writes to, so none
-is lost while localfly is away.
+process ends and what it leaves is `process_init`'s part; its lines come from the file it writes to
+(`process_output`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from localfly.backend import (
     Image,
     ImageMissing,
     Launch,
+    LaunchFailed,
     ProgramMissing,
     Sink,
     Workload,
 )
+from localfly.process_output import OutputFile
 from localfly.process_tree import MARK, kill_all, marked, start_ticks
 
 if TYPE_CHECKING:
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NOBODY = 65534
-_CHUNK = 1 << 18
-_LONGEST_LINE = 1 << 20
-_LOOK_S = (0.01, 0.05)
 
 
 class ProcessBackend:
@@ -72,75 +71,71 @@ class ProcessBackend:
 
     async def start(self, launch: Launch, sink: Sink) -> Workload:
         program = self._program(launch.image)
-        root = launch.directory / "root"
-        root.mkdir(exist_ok=True)
-        output = launch.directory / "output"
-        output.touch()
-        note = launch.directory / "exit.json"
-        note.unlink(missing_ok=True)
         argv = [*(launch.entrypoint or _filled(program["argv"], launch)), *(launch.cmd or [])]
         init = [sys.executable, "-I", "-S", process_init.__file__, str(launch.directory), *argv]
         env = _environment(program, launch)
-        offset = output.stat().st_size
-        with output.open("ab") as stdout, _signals_blocked():
-            process = subprocess.Popen(  # noqa: ASYNC220 - returns when the program runs, in milliseconds
-                init,
-                cwd=root,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stdout,
-                start_new_session=True,
-            )
-        return ProcessWorkload(launch, env, _Output(output, offset, sink), process.pid, process)
+        output = launch.directory / "output"
+        try:
+            (launch.directory / "root").mkdir(exist_ok=True)
+            (launch.directory / "exit.json").unlink(missing_ok=True)
+            with output.open("ab") as stdout, _signals_blocked():
+                offset = stdout.tell()
+                process = subprocess.Popen(  # noqa: ASYNC220 - returns when the program runs, in milliseconds
+                    init,
+                    cwd=launch.directory / "root",
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stdout,
+                    start_new_session=True,
+                )
+        except (OSError, ValueError) as error:  # an environment that is too long, or that none can have
+            raise LaunchFailed(str(error)) from error
+        handle = {"pid": process.pid, "start": start_ticks(process.pid), "env": env}
+        init_fd = os.pidfd_open(process.pid)
+        return ProcessWorkload(launch, handle, OutputFile(output, offset, sink), init_fd, process)
 
     async def attach(
         self, handle: dict[str, Any], launch: Launch, sink: Sink, cursor: int
     ) -> Workload | None:
-        pid = int(handle["pid"])
-        output = _Output(launch.directory / "output", cursor, sink)
-        env = _environment(self._program(launch.image), launch)
-        if start_ticks(pid) == handle["start"]:
-            return ProcessWorkload(launch, env, output, pid, None)
-        if (launch.directory / "exit.json").exists():
-            return ProcessWorkload(launch, env, output, None, None)
-        return None
+        init_fd = _open_again(handle["pid"], handle["start"])
+        if init_fd is None and not (launch.directory / "exit.json").exists():
+            return None
+        output = OutputFile(launch.directory / "output", cursor, sink)
+        return ProcessWorkload(launch, handle, output, init_fd)
 
     async def close(self) -> None:
         """Nothing is held open between machines."""
 
 
 class ProcessWorkload:
-    """One process tree; `pid` is its init's, None when that had ended before we looked."""
+    """One process tree. `init_fd` is None if its init had ended before we looked, `process` is our child."""
 
     def __init__(
         self,
         launch: Launch,
-        env: dict[str, str],
-        output: _Output,
-        pid: int | None,
-        process: subprocess.Popen[bytes] | None,
+        handle: dict[str, Any],
+        output: OutputFile,
+        init_fd: int | None,
+        process: subprocess.Popen[bytes] | None = None,
     ) -> None:
-        self._launch, self._env, self._output = launch, env, output
-        self._pid, self._process = pid, process
-        self._handle = {"pid": pid, "start": start_ticks(pid) if pid else None}
+        self._launch, self._handle, self._output = launch, handle, output
+        self._init_fd, self._process = init_fd, process
         self._over = asyncio.Event()
-        self._pidfd: int | None = None
-        if pid is None:
+        if init_fd is None:
             self._over.set()
         else:
-            self._pidfd = os.pidfd_open(pid)
-            asyncio.get_running_loop().add_reader(self._pidfd, self._on_end)
+            asyncio.get_running_loop().add_reader(init_fd, self._on_end)
 
     @property
     def handle(self) -> dict[str, Any]:
         return self._handle
 
     def _on_end(self) -> None:
-        if self._pidfd is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = None
+        if self._init_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._init_fd)
+            os.close(self._init_fd)
+            self._init_fd = None
         if self._process is not None:
             self._process.wait()
         self._over.set()
@@ -163,9 +158,9 @@ class ProcessWorkload:
         self._send(process_init.KILL_ALL)
 
     def _send(self, number: int) -> None:
-        if self._pidfd is not None:
+        if self._init_fd is not None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, number)
+                signal.pidfd_send_signal(self._init_fd, number)
 
     async def execute(self, execution: Execution) -> ExecResult:
         demoted = not execution.as_root and os.geteuid() == 0
@@ -174,7 +169,7 @@ class ProcessWorkload:
             process = await asyncio.create_subprocess_exec(
                 *execution.command,
                 cwd=self._launch.directory / "root",
-                env=self._env,
+                env=self._handle["env"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -198,55 +193,19 @@ class ProcessWorkload:
         return ExecResult(128 - code if code < 0 else code, stdout, stderr, max(-code, 0))
 
     async def remove(self) -> None:
-        (self._launch.directory / "output").unlink(missing_ok=True)
+        """Nothing: the next launch goes on in the same folder and file, and counts its lines on."""
 
 
-class _Output:
-    """The file a workload writes to, read line by line from an offset."""
-
-    def __init__(self, path: Path, offset: int, sink: Sink) -> None:
-        self._path, self._offset, self._sink = path, offset, sink
-        self._rest = b""
-        self._file = path.open("rb") if path.exists() else None
-
-    async def follow(self, over: asyncio.Event) -> None:
-        """Hand on lines until the writer is over and the file is read out."""
-        if self._file is None:
-            await over.wait()
-            return
-        shortest, longest = _LOOK_S
-        pause = shortest
-        while True:
-            last_look = over.is_set()
-            if self._read_on():
-                pause = shortest
-                await asyncio.sleep(0)
-                continue
-            if last_look:
-                break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), pause)
-            pause = min(pause * 1.5, longest)
-        if self._rest:
-            self._sink(self._rest, self._offset + len(self._rest), None)
-        self._file.close()
-
-    def _read_on(self) -> bool:
-        if self._file is None:
-            return False
-        self._file.seek(self._offset + len(self._rest))
-        chunk = self._file.read(_CHUNK)
-        if not chunk:
-            return False
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            self._offset += len(line) + 1
-            self._sink(line, self._offset, None)
-        if len(self._rest) > _LONGEST_LINE:
-            self._offset += len(self._rest)
-            self._sink(self._rest, self._offset, None)
-            self._rest = b""
-        return True
+def _open_again(pid: int, started: int | None) -> int | None:
+    """A handle on a process that is still the same one."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if start_ticks(pid) != started:
+        os.close(handle)
+        return None
+    return handle
 
 
 @contextlib.contextmanager

@@ -69,9 +69,12 @@ class Store:
                 return machine
         return None
 
-    def remove_root(self, machine: Machine) -> None:
-        """A destroyed machine's disk is gone; its record and its lines stay."""
-        shutil.rmtree(self.machine_directory(machine) / "root", ignore_errors=True)
+    def remove_disk(self, machine: Machine) -> None:
+        """What a backend kept for a destroyed machine is gone; its record and its lines stay."""
+        directory = self.machine_directory(machine)
+        shutil.rmtree(directory / "root", ignore_errors=True)
+        for name in ("output", "exit.json"):
+            (directory / name).unlink(missing_ok=True)
 
 
 def _replace(path: Path, document: dict[str, Any]) -> None:

@@ -209,6 +209,30 @@ async def test_a_program_that_cannot_start_is_127() -> None:
         assert any("/no/such/program" in line for line in await fly.lines(machine))
 
 
+@pytest.mark.parametrize("env", [{"A": "x" * 200_000}, {"A=B": "x"}, {"A": "\0"}])
+async def test_a_machine_that_no_process_can_be_made_of_fails(env: dict[str, str]) -> None:
+    """An environment the kernel refuses: the runner says why, and nobody waits for ever."""
+    async with localfly() as fly:
+        machine = (await fly.create("true", env=env))["id"]
+        await fly.until(machine, "failed")
+        assert any(
+            line.startswith("Failed to start the machine") for line in await fly.lines(machine, "runner")
+        )
+
+
+async def test_a_machine_outlives_its_image() -> None:
+    """What runs goes on running, though the next localfly does not know the image any more."""
+    async with localfly(images={"brief:1": {"argv": ["sh", "-c"]}}) as fly:
+        machine = (await fly.create("while [ ! -e go ]; do sleep 0.02; done; exit 4", image="brief:1"))["id"]
+        await fly.wait(machine, "started")
+        await fly.crash()
+        (fly.state / "images.json").write_text("{}")
+        await fly.start()
+        assert (await execute(fly, machine, "touch", "go")).status_code == 200
+        await fly.until(machine, "destroyed")
+        assert (await exit_event(fly, machine))["exit_code"] == 4
+
+
 async def test_a_running_machine_survives_localfly() -> None:
     """After a crash of localfly the next one tells every line once and the true exit code."""
     async with localfly() as fly:
@@ -224,6 +248,28 @@ async def test_a_running_machine_survives_localfly() -> None:
         await fly.until(machine, "destroyed")
         assert (await exit_event(fly, machine))["exit_code"] == 4
         assert [line for line in await fly.lines(machine) if line in ("one", "two")] == ["one", "two"]
+
+
+async def test_the_lines_of_a_second_launch_survive_localfly_too() -> None:
+    """However much the first launch had printed."""
+    async with localfly() as fly:
+        script = (
+            "if [ ! -e again ]; then touch again; seq 2000; exit; fi;"
+            " echo one; while [ ! -e go ]; do sleep 0.02; done; echo two; sleep 60"
+        )
+        machine = (await fly.create(script, auto_destroy=False))["id"]
+        await fly.until(machine, "stopped")
+        await fly.call("POST", f"/machines/{machine}/start")
+        await fly.says(machine, "one")
+        await fly.crash()
+        await fly.start()
+        assert (await execute(fly, machine, "touch", "go")).status_code == 200
+        await fly.says(machine, "two")
+        assert [line for line in await fly.lines(machine) if line in ("1", "one", "two")] == [
+            "1",
+            "one",
+            "two",
+        ]
 
 
 async def test_an_end_while_localfly_was_away_is_told_afterwards() -> None:
