@@ -19,7 +19,9 @@ _FROM = re.compile(r"(\s*FROM\s+(?:--\S+\s+)*)(\S+)((?:\s+AS\s+(\S+))?\s*)", re.
 _COPY_FROM = re.compile(r"(\s*COPY\s+(?:--\S+\s+)*?--from=)(\S+)(\s.*)", re.IGNORECASE | re.DOTALL)
 _ARG = re.compile(r"\s*ARG\s+(.*)", re.IGNORECASE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"""(\w+)(?:=("[^"]*"|'[^']*'|\S*))?""")
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^}]*))?\})")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([-+])((?:[^{}]|\{[^{}]*\})*))?\})")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+"""`str.splitlines` knows more ends of a line than Docker does."""
 
 
 def external_images(dockerfile: str, build_args: Mapping[str, str]) -> list[str]:
@@ -92,7 +94,7 @@ def _instructions(dockerfile: str) -> list[tuple[str, str]]:
     escape, directives = "\\", True
     found: list[tuple[str, str]] = []
     lines, joined = "", ""
-    for line in dockerfile.splitlines(keepends=True):
+    for line in _LINE.findall(dockerfile):
         bare = line.strip()
         if directives and (named := _ESCAPE.fullmatch(bare)):
             escape = named[1]
@@ -120,7 +122,9 @@ def _expanded(text: str, arguments: Mapping[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         given = arguments.get(found[1] or found[2], "")
         if found[3] == "-":
-            return given or found[4]
-        return (found[4] if given else "") if found[3] == "+" else given
+            return given or _expanded(found[4], arguments)
+        if found[3] == "+":
+            return _expanded(found[4], arguments) if given else ""
+        return given
 
     return _VARIABLE.sub(value, text)

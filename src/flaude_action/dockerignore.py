@@ -46,7 +46,8 @@ class DockerIgnore:
 
 
 def _lines(text: str) -> list[str]:
-    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines() if not line.startswith("#")]
+    # Not `str.splitlines`, which knows more ends of a line than Docker does.
+    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if not line.startswith("#")]
     return [line for line in lines if line]
 
 

@@ -20,7 +20,10 @@ from flaude_action.dockerfile import external_images, labelled, pinned
         ('ARG V="22" W=x\nARG BASE=node:${V}\nFROM ${BASE}\n', {}, ["node:22"]),
         ("ARG BASE\nFROM ${BASE:-debian}\n", {}, ["debian"]),
         ("ARG BASE\nFROM ${BASE:-debian}\n", {"BASE": "me"}, ["me"]),
+        ("ARG BASE\nFROM ${BASE-debian}\n", {}, ["debian"]),
+        ("ARG A=\nARG B=c\nFROM ${A:-${B:-d}}/${A:+no}${B:+e}\n", {}, ["c/e"]),
         ("FROM $NEVER_SAID\n", {}, []),
+        ("FROM yes\r\nRUN echo a\u2028FROM no\x0cFROM no\x85\r\nFROM too\r\n", {}, ["yes", "too"]),
         ("FROM a\nARG V=1\nFROM b:$V\n", {}, ["a", "b:"]),
         ("FROM \\\n  # not this\n  debian \\\n  AS x\n", {}, ["debian"]),
         ("# escape=`\nFROM `\n debian\nRUN a \\\n", {}, ["debian"]),
@@ -39,6 +42,12 @@ def test_pinned_keeps_everything_else() -> None:
     text = "ARG V=1\nFROM \\\n  node:$V AS build\nRUN echo node:1\nFROM build\nCOPY --from=nginx /a /a\n"
     expected = "ARG V=1\nFROM    node@d AS build\n\nRUN echo node:1\nFROM build\nCOPY --from=nginx@e /a /a\n"
     assert pinned(text, {}, {"node:1": "node@d", "nginx": "nginx@e"}) == expected
+
+
+def test_only_dockers_line_ends_end_a_line() -> None:
+    """Python knows ten; what a command is given stays in one piece."""
+    text = "FROM a\r\nRUN echo '\x0cFROM b\u2028FROM b'\r\n"
+    assert pinned(text, {}, {"a": "x", "b": "y"}) == text.replace("FROM a\r", "FROM x")
 
 
 def test_pinned_names_nothing_new() -> None:

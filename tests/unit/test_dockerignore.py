@@ -31,6 +31,7 @@ from flaude_action.errors import ConfigError
         ("a.b", ["a.b"], ["aXb"]),
         ("\ufeffdocs", ["docs"], ["a"]),
         (".", [], ["a", "."]),
+        ("a\u2028b\r\nc\r\n", ["a\u2028b", "c"], ["a", "b"]),
     ],
 )
 def test_the_last_pattern_that_fits_decides(text: str, ignored: list[str], kept: list[str]) -> None:
