@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from tests.support import engines
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 SCRUBBED = ("GITHUB_", "INPUT_", "FLY_", "ANTHROPIC_", "CLAUDE_", "ACTIONS_", "RUNNER_", "STATE_")
 UNIT = Path(__file__).parent / "unit"
 REQUIRED = frozenset(filter(None, os.environ.get("FLAUDE_TEST_REQUIRE", "").replace(" ", "").split(",")))
+
+# A busy computer may take any time for an example: that says nothing about the code.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
