@@ -180,6 +180,10 @@ class Event:
                 return Repository.read(_at(self.payload, *path))
         return None
 
+    def is_about(self, named: str | None) -> bool:
+        """Whether the work on this repository (None: the event's) is on the workflow's own."""
+        return not named or named.casefold() == self.repository.casefold()
+
     def identity(self, matrix_index: str) -> tuple[str, ...]:
         """What tells this step from every other one, for the machine's name and metadata."""
         return (self.repository, self.run_id, self.run_attempt, self.job, self.step, matrix_index)

@@ -1,24 +1,21 @@
 """Report: owns stdout and the runner's files; nothing else in this package prints.
 
 Secrets are told to the runner before anything is printed, and every line that came from elsewhere passes
-through `untrusted` and `redaction` here, so that no caller has to remember it. What there is to tell is
-`run_report`'s, the Markdown `summary`'s, the folder for files `artifacts`'.
+through `untrusted` and `redaction` here, so that no caller has to remember it. Telling a finished step in all
+these places is `publish`'s, the folder for files `artifacts`'.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from flaude_action.annotations import MESSAGE_CHARS, error_message, warning_message
-from flaude_action.catalog import CATALOG
+from flaude_action.annotations import MESSAGE_CHARS
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
-from flaude_action.run_report import for_app, redacted, rendered
-from flaude_action.runner_protocol import VALUE_BYTES, command, file_entry, shortened
+from flaude_action.runner_protocol import command
 from flaude_action.state import save_state
 from flaude_action.untrusted import MARGIN, cut, margin_lines, one_line, visible
 
@@ -26,10 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO, TextIO
 
-    from flaude_action.artifacts import Artifacts
-    from flaude_action.run_report import RunReport
-
-REPORT_FILE = "report.json"
 Level = Literal["error", "warning", "notice"]
 
 ANNOTATIONS = 10
@@ -37,10 +30,6 @@ ANNOTATIONS = 10
 TAIL_LINE_CHARS = 1000
 EXCERPT_LINES = 15
 """As many lines of what failed are shown beside what we say of it."""
-OUTPUTS_BYTES = 400_000
-"""All outputs of one step; the job may have 1 MB, counted in UTF-16, and has other steps as well."""
-SUMMARY_BYTES = 900_000
-"""The runner refuses summaries over 1 MiB as a whole."""
 _EVENT = f"{MARGIN}[flaude:event:"
 
 
@@ -80,6 +69,9 @@ class Report:
 
     def redact(self, text: str) -> str:
         return self._redactor.redact(text)
+
+    def redact_json(self, document: Any) -> Any:
+        return self._redactor.redact_json(document)
 
     def redact_json_line(self, line: str) -> str:
         return self._redactor.redact_json_line(line)
@@ -178,83 +170,29 @@ class Report:
         place = {"file": self.redact(visible(file)), "line": line or None, "col": column}
         self._print(command(level, text, place | {"title": title}))
 
-    def _annotate(self, told: Mapping[str, Any]) -> None:
-        """The failure first, then its places, the other problems of a preflight, and what did not decide."""
-        errors = told["errors"]
-        for index, error in enumerate(errors):
-            shown = (told["line"], told["excerpt"]) if index == 0 else ()
-            self.annotate("error", CATALOG[error["type"]].title, error_message(error, *shown))
-        for finding in told["findings"]:
-            title = CATALOG[errors[0]["type"]].title
-            place = {name: finding[name] for name in ("file", "line", "column")}
-            self.annotate("error", title, finding["message"], **place)
-        for warning in told["warnings"]:
-            kind = CATALOG[warning["type"]]
-            text = warning_message(kind.type, warning["details"], for_app(kind.hint, self.app))
-            self.annotate("warning", kind.title, text)
-
-    def warning(self, type: str, details: str = "") -> None:  # noqa: A002 - the catalog's word
-        kind = CATALOG[type]
-        self.annotate("warning", kind.title, warning_message(type, details, for_app(kind.hint, self.app)))
-
     # Files
 
     def save_state(self, values: Mapping[str, str]) -> None:
         """Leave something for post. Written at once: this process may not live to write later."""
-        with self._told_if_it_fails("GITHUB_STATE"):
+        with self.told_if_it_fails("GITHUB_STATE"):
             save_state(self._environ, values)
 
-    def publish(self, report: RunReport, artifacts: Artifacts | None = None) -> RunReport:
-        """Tell a finished step everywhere: annotations, `report.json`, outputs, summary. Returns it complete.
-
-        A place that fails is said and does not keep the others from being told.
-        """
-        from flaude_action.summary import summary  # needed at the end only, and the start of a run is timed
-
-        name = artifacts.path(REPORT_FILE) if artifacts else ""
-        report = report.complete(report_file=name, app=self.app)
-        document = redacted(report.document(), self._redactor.redact_json)
-        self._annotate(document)
-        self.quote(report.line)
-        for error in report.errors:
-            form = self._redactor.redact_json(error.as_json(debug=True))
-            self.debug(json.dumps(form, ensure_ascii=False))
-        if artifacts is not None:
-            with self._told_if_it_fails(name):
-                artifacts.write(REPORT_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
-        with self._told_if_it_fails("GITHUB_OUTPUT"):
-            self.set_outputs({output: document[output] for output in report.outputs.values()})
-        with self._told_if_it_fails("GITHUB_STEP_SUMMARY"):
-            self.add_summary(summary(document))
-        return report
-
-    def set_outputs(self, values: Mapping[str, Any]) -> None:
-        """Write `GITHUB_OUTPUT`. A value that is too long is cut with a note; JSON is left empty instead."""
-        left, entries = OUTPUTS_BYTES, []
-        for name, value in values.items():
-            text = rendered(value)
-            if _bytes(text) > min(VALUE_BYTES, left):
-                text = shortened(text) if isinstance(value, str) and left > VALUE_BYTES else ""
-                self.say(f"Output `{name}` is too long and was {'cut' if text else 'left empty'}.")
-            left -= _bytes(text)
-            entries.append(file_entry(name, text))
-        self._append("GITHUB_OUTPUT", "".join(entries))
-
-    def add_summary(self, markdown: str) -> None:
-        """Add Markdown, its secrets already taken out, to what the step summary holds so far."""
-        self._append("GITHUB_STEP_SUMMARY", shortened(markdown, SUMMARY_BYTES))
+    def append(self, variable: str, text: str) -> None:
+        """Add to the runner's file that this variable names."""
+        if name := self._environ.get(variable):
+            with (
+                self.told_if_it_fails(variable),
+                Path(name).open("a", encoding="utf-8", errors="replace", newline="\n") as file,
+            ):
+                file.write(text)
 
     @contextmanager
-    def _told_if_it_fails(self, place: str) -> Iterator[None]:
+    def told_if_it_fails(self, place: str) -> Iterator[None]:
+        """A file that cannot be written is said, and what comes next is done all the same."""
         try:
             yield
         except OSError as error:
             self.say(f"{place} could not be written ({os.strerror(error.errno or 0)}).")
-
-    def _append(self, variable: str, text: str) -> None:
-        if name := self._environ.get(variable):
-            with Path(name).open("a", encoding="utf-8", errors="replace", newline="\n") as file:
-                file.write(text)
 
     def _print(self, text: str) -> None:
         if self._mute:
@@ -264,7 +202,3 @@ class Report:
             self._stdout.flush()
         except OSError:  # nobody reads any more; the machine must be destroyed all the same
             self._mute = True
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))

@@ -1,8 +1,8 @@
 """What a finished step has to tell, as plain values: the outputs, and the rest of the report.
 
 `document()` is the one source of `report.json`, the outputs, the annotations and the summary; its schema is
-docs/report.schema.json. Filling it in is the story's (`action`); how it looks is `report`'s, `annotations`'
-and `summary`'s.
+docs/report.schema.json. Filling it in is `step_report`'s and `step`'s; how it is told is `publish`'s,
+`annotations`' and `summary`'s.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of `report.json`."""
+LOG_FILE = "machine.log"
+TAIL_LINES = 20
+"""As many of the log's last lines are in every report."""
 CHANGES = 500
 """As many files are told one by one; `changed_files` has the paths of all."""
 

@@ -13,7 +13,7 @@ from flaude_action.catalog import CATALOG
 from flaude_action.guest_work import FILES
 from flaude_action.outcome import number, whole
 from flaude_action.prices import PRICES_DATE, PRICES_URL, machine_cost_usd
-from flaude_action.run_report import Outputs, RunReport
+from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from flaude_action.inputs import Inputs
     from flaude_action.outcome import Outcome
     from flaude_action.report import Report
-
-LOG_FILE = "machine.log"
-TAIL_LINES = 20
 
 _LIMITS = {
     "run_timeout": "timeout", "agent_silent_timeout": "idle_timeout", "max_turns_reached": "max_turns",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support import runner
 from tests.support.engines import ROOT
 
+from flaude_action.publish import set_outputs
 from flaude_action.report import Report
 from flaude_action.run_report import Outputs
 from flaude_action.runner_protocol import command, file_entry, portable
@@ -198,7 +199,7 @@ def test_outputs_survive(reader: runner.Reader, tmp_path_factory: pytest.TempPat
     outputs = Outputs(
         conclusion="success", result=value, structured_output={"said": value}, changed_files=(value,)
     )
-    Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()).set_outputs(outputs.values())
+    set_outputs(Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()), outputs.values())
     found = runner.READERS[reader](file.read_bytes().decode())
     assert list(found) == list(outputs.values())
     assert found["result"] == portable(value)
@@ -213,7 +214,7 @@ def test_long_outputs_survive(reader: runner.Reader, size: int, tmp_path: Path) 
     outputs = Outputs(
         result="é" * (size // 2) + "x" * (size % 2), structured_output=["x" * size], log_tail="x" * size
     )
-    Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()).set_outputs(outputs.values())
+    set_outputs(Report({"GITHUB_OUTPUT": str(file)}, io.StringIO()), outputs.values())
     found = runner.READERS[reader](file.read_text())
     assert list(found) == list(outputs.values())
     assert file.stat().st_size < 450_000

@@ -103,6 +103,49 @@ async def test_refused_token(here: Stage) -> None:
     assert ended.outputs["error_type"] == "machine_auth_failed"
 
 
+async def test_a_failure_before_the_machine(here: Stage) -> None:
+    """What fails at Fly before there is a machine is a failure like any other, and may be kept green."""
+    await here.fly.fault("/apps/[^/]+$", method="GET", action="respond", status=422, body={}, times=99)
+    loud, quiet = await here.step(), await here.step(raise_on_failure="false")
+    assert (loud.exit_code, quiet.exit_code) == (1, 0)
+    for ended in (loud, quiet):
+        assert ended.outputs["conclusion"] == "failure"
+        assert ended.outputs["error_phase"] == "create"
+
+
+async def test_a_wrong_input_stays_red(here: Stage) -> None:
+    """Nothing was started: there is no failure of a run to be quiet about."""
+    assert (await here.step(prompt="", raise_on_failure="false")).exit_code == 2
+
+
+async def test_a_link_instead_of_the_folder(here: Stage) -> None:
+    """A checkout with a link where the step's files go is refused before anything is started."""
+    variables = here.variables({}, {})
+    (Path(variables["GITHUB_WORKSPACE"]) / ".flaude").symlink_to(here.folder)
+    ended = await (await launch(variables)).ended()
+    assert (ended.exit_code, ended.outputs["error_type"]) == (2, "config_invalid")
+    assert ".flaude" in ended.of_level("error")[0]
+    assert await here.fly.requests() == []
+
+
+@pytest.mark.parametrize("state", [{}, {"STATE_nonce": "ab"}])
+def test_post_never_fails_the_job(tmp_path: Path, state: dict[str, str]) -> None:
+    """Whatever main has left, or somebody else has put there."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)}
+    environ |= {"FLY_FLAPS_BASE_URL": "http://127.0.0.1:9", "INPUT_FLY_API_TOKEN": "fm2_abcdef"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flaude_action", "post"],
+        env=environ | state,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("::add-mask::") or not state
+    assert ("::warning" in done.stdout) == bool(state)
+    assert not done.stderr
+
+
 def test_missing_prompt_imports_little(tmp_path: Path) -> None:
     """Without a prompt neither docker nor yaml nor the HTTP client is loaded."""
     code = (
@@ -111,6 +154,7 @@ def test_missing_prompt_imports_little(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,

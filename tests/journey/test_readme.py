@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.support.step import CREDENTIAL, IMAGE, ROOT, Stage, script, stage
 
-from flaude_action import action
+from flaude_action.step import EXIT_CANCELLED, EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 
 README = (ROOT / "README.md").read_text()
 APP = "my-flaude-app"
@@ -119,7 +119,7 @@ def test_exit_codes() -> None:
     """README's table of exit codes is the code's."""
     table = README.partition("| exit code | when |")[2].partition("\n\n")[0]
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    assert told == {action.EXIT_OK, action.EXIT_FAILED, action.EXIT_CONFIG, action.EXIT_CANCELLED}
+    assert told == {EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_CANCELLED}
 
 
 def test_length() -> None:

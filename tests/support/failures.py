@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 from tests.support import runner
 
-from flaude_action import action
 from flaude_action.artifacts import Artifacts
 from flaude_action.catalog import CATALOG
 from flaude_action.errors import (
@@ -23,7 +22,9 @@ from flaude_action.errors import (
 )
 from flaude_action.inputs import Inputs
 from flaude_action.outcome import Outcome
+from flaude_action.publish import publish
 from flaude_action.report import Report
+from flaude_action.step import Step
 from flaude_action.step_report import report_outcome
 from flaude_action.verdict import Evidence, ExitEvent, OwnStop, Source, Verdict
 
@@ -174,9 +175,10 @@ def tell(type_: str, folder: Path) -> Told:
     with patch("secrets.token_hex", return_value="0badcafe"), Artifacts(folder, "fix") as artifacts:
         before = _before_the_machine(type_)
         if before is not None:
-            action._tell(before, told.report, artifacts)
+            step = Step(told.report, {}, artifacts)
+            step.tell(step.failed(before))
         else:
-            told.report.publish(_after_the_machine(type_, told.report, artifacts, folder), artifacts)
+            publish(told.report, _after_the_machine(type_, told.report, artifacts, folder), artifacts)
     return told
 
 

@@ -14,6 +14,7 @@ from flaude_action.annotations import MESSAGE_CHARS, Finding
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import ConfigError, FlaudeError
 from flaude_action.log_excerpt import TAIL_LINES
+from flaude_action.publish import add_summary, publish, set_outputs
 from flaude_action.redaction import bared
 from flaude_action.report import ANNOTATIONS, Report
 from flaude_action.run_report import Outputs, RunReport, rendered
@@ -22,8 +23,8 @@ from flaude_action.untrusted import LINE_CHARS
 SECRET = "sk-ant-api03-0123456789"
 EVIDENCE = {
     "image": "ours", "guest_result": False, "api_status": "stopped", "log_marker": None,
-    "api_event": {"type": "exit", "exit_code": 1, "oom_killed": False}, "platform_log": None, "own_stop": None, "trouble": "",
-    "log_complete": True,
+    "api_event": {"type": "exit", "exit_code": 1, "oom_killed": False},
+    "platform_log": None, "own_stop": None, "trouble": "", "log_complete": True,
 }  # fmt: skip
 MACHINE = {
     "cpu_kind": "shared", "cpus": 2, "memory_mb": 4096, "seconds": 71.2, "prices_date": "2026-11-21",
@@ -96,7 +97,8 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
             changed_files=(SECRET,),
             image=SECRET,
         )
-        report.publish(
+        publish(
+            report,
             RunReport(
                 outputs, errors=(error,), warnings=(("tool_oom", SECRET),), notices=(SECRET,), line=SECRET,
                 log_tail=report.tail(10), excerpt=(SECRET,), machine={"seconds": None, "x": [SECRET]},
@@ -116,7 +118,7 @@ def test_a_secret_that_is_a_word_of_ours(step: Step, tmp_path: Path, secret: str
     error = FlaudeError("model_auth_failed", details=f"It said {secret}.")
     told = RunReport(Outputs(result=f"a {secret}"), errors=(error,), machine=MACHINE, evidence=EVIDENCE)
     with Artifacts(tmp_path, "a") as artifacts:
-        step.report.publish(told, artifacts)
+        publish(step.report, told, artifacts)
     report = json.loads((tmp_path / ".flaude/a/report.json").read_text())
     outputs = step.outputs()
     assert list(report) == list(told.document())
@@ -202,7 +204,7 @@ def test_debug_needs_step_debug(tmp_path: Path) -> None:
     """What may confuse is told to those who asked for it."""
     quiet, loud = Step(tmp_path), Step(tmp_path, RUNNER_DEBUG="1")
     for step in (quiet, loud):
-        step.report.publish(failed(dev="the server's words"))
+        publish(step.report, failed(dev="the server's words"))
     assert quiet.log.shown == []
     told = json.loads(loud.log.shown[0].removeprefix("| "))
     assert told["dev"] == "the server's words"
@@ -224,7 +226,7 @@ def test_problems(step: Step) -> None:
         ConfigError("config_invalid", "Input `a`: x.", hint="Write b."),
         ConfigError("prompt_missing"),
     ]
-    step.report.publish(RunReport(errors=tuple(ConfigError.of(problems).problems)))
+    publish(step.report, RunReport(errors=tuple(ConfigError.of(problems).problems)))
     first, second = step.log.commands
     assert first.properties["title"] == "An input is not valid"
     what, hint, more, reference = first.data.split("\n")
@@ -238,7 +240,7 @@ def test_problems(step: Step) -> None:
 def test_publish_failure(step: Step, tmp_path: Path) -> None:
     """A failure is in the log, the outputs, the summary and report.json, with one reference in all."""
     with Artifacts(tmp_path, "a") as artifacts:
-        report = step.report.publish(failed(details="After 3 tries.", phase="agent"), artifacts)
+        report = publish(step.report, failed(details="After 3 tries.", phase="agent"), artifacts)
     reference = report.errors[0].ref
     outputs = step.outputs()
     assert outputs["conclusion"] == "failure"
@@ -257,8 +259,8 @@ def test_publish_failure(step: Step, tmp_path: Path) -> None:
 def test_lead_and_places(step: Step) -> None:
     """The failure comes first, then the places it named, never more than ten errors in all."""
     findings = tuple(Finding("src/a.c", number, None, f"error {number}") for number in range(1, 14))
-    step.report.publish(
-        replace(failed("setup_command_failed"), findings=findings, excerpt=("make: *** [all]",))
+    publish(
+        step.report, replace(failed("setup_command_failed"), findings=findings, excerpt=("make: *** [all]",))
     )
     lead, *places = step.log.commands
     assert lead.data.endswith("\nLast lines of the log:\nmake: *** [all]")
@@ -271,7 +273,7 @@ def test_lead_and_places(step: Step) -> None:
 def test_hints_name_the_app(step: Step) -> None:
     """What is to be typed has the app's name in it."""
     step.report.app = "my-app"
-    step.report.publish(replace(failed("machine_auth_failed"), warnings=(("cleanup_failed", ""),)))
+    publish(step.report, replace(failed("machine_auth_failed"), warnings=(("cleanup_failed", ""),)))
     assert "-a my-app --expiry" in step.outputs()["error_hint"]
     for command in step.log.commands:
         assert "-a my-app" in command.data
@@ -281,7 +283,7 @@ def test_hints_name_the_app(step: Step) -> None:
 def test_outputs_are_always_all_set(step: Step) -> None:
     """Every output is written, what does not apply as empty text, values that are no text as JSON."""
     given = Outputs(exit_code=0, oom_killed=True, structured_output={"é": [1, None]})
-    step.report.set_outputs(replace(given, phase_seconds={"boot": 1.5}).values())
+    set_outputs(step.report, replace(given, phase_seconds={"boot": 1.5}).values())
     found = step.outputs()
     assert list(found) == list(Outputs().values())
     assert (found["exit_code"], found["oom_killed"], found["signal"]) == ("0", "true", "")
@@ -303,7 +305,7 @@ def test_one_place_that_fails_does_not_silence_the_others(step: Step, tmp_path: 
     """Without room for the outputs file, the summary and report.json are written all the same."""
     (tmp_path / "GITHUB_OUTPUT").mkdir()
     with Artifacts(tmp_path, "a") as artifacts:
-        step.report.publish(failed(), artifacts)
+        publish(step.report, failed(), artifacts)
         (tmp_path / artifacts.path("report.json")).unlink()
     assert (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
     assert any("GITHUB_OUTPUT could not be written (Is a directory)." in line for line in step.log.shown)
@@ -319,7 +321,7 @@ def test_a_state_that_cannot_be_written_is_told(step: Step, tmp_path: Path) -> N
 def test_the_summary_is_added_to(step: Step, tmp_path: Path) -> None:
     """What stands in the summary stays, and what would be too long for the runner is cut."""
     (tmp_path / "GITHUB_STEP_SUMMARY").write_text("before\n")
-    step.report.add_summary("x" * 2_000_000)
+    add_summary(step.report, "x" * 2_000_000)
     text = (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
     assert text.startswith("before\nxxx")
     assert len(text) < 1024 * 1024
@@ -330,7 +332,7 @@ def test_without_a_runner_nothing_is_written() -> None:
     stdout = io.StringIO()
     report = Report({}, stdout)
     report.save_state({"machine": "1"})
-    report.publish(failed())
+    publish(report, failed())
     assert stdout.getvalue().startswith("::error title=Claude Code failed::")
 
 
@@ -355,5 +357,5 @@ def test_a_closed_stdout_is_survived(tmp_path: Path) -> None:
     """When nobody reads the step log any more, the outputs are written nevertheless."""
     report = Report({"GITHUB_OUTPUT": str(tmp_path / "output")}, Closed())
     report.say("x")
-    report.publish(failed())
+    publish(report, failed())
     assert runner.parse_file((tmp_path / "output").read_text())["error_type"] == "agent_error"

@@ -17,6 +17,7 @@ from tests.unit.test_report import Step
 from flaude_action.annotations import Finding
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import FlaudeError
+from flaude_action.publish import publish
 from flaude_action.redaction import MASK, bared
 from flaude_action.run_report import Outputs, RunReport
 from flaude_action.step_report import _redacted
@@ -82,7 +83,8 @@ def test_no_secret_in_any_place(saying: tuple[str, list[str]], page: int) -> Non
             source.unlink()
             error = FlaudeError("agent_error", details=text, dev=text, hint=text)
             facts = Outputs(result=text, structured_output={"a": [text]}, changed_files=(text,), image=text)
-            step.report.publish(
+            publish(
+                step.report,
                 RunReport(
                     facts, errors=(error,), line=text, notices=(text,), warnings=(("tool_oom", text),),
                     findings=(Finding("a.c", 1, None, text),), changes=({"path": text, "status": text},),
