@@ -6,6 +6,7 @@ What is served is elsewhere: `messages`, `githost`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -22,10 +23,35 @@ if TYPE_CHECKING:
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's server, ended at once; its own notices within a tenth of a second and then waits another."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told_to_end = asyncio.Event()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the program: a server inside a test or a rehearsal must not swallow Ctrl-C."""
         yield
+
+    async def main_loop(self) -> None:
+        """The ticks that uvicorn counts are tenths of a second; it needs one in ten, for the Date header."""
+        tick = 0
+        while not self.told_to_end.is_set():
+            await self.on_tick(tick)
+            tick += 10
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.told_to_end.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -48,14 +74,13 @@ async def serve(
         log_level="critical",
         log_config=None,
         lifespan="off",
-        timeout_graceful_shutdown=0,
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.told_to_end.set()
         await running
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from localfly.backend import Backend
+
+_log = logging.getLogger("localfly")
 
 BackendName = Literal["docker", "process"]
 
@@ -88,9 +91,10 @@ def make_app(fly: Fly) -> ASGIApp:
     """The ASGI application: record, headers, faults, gate, routes, from the outside in."""
     apis = (MachinesApi, RunningApi, ExecApi, MetadataApi, AppsApi, LogsApi, ControlApi)
     routes = [route for api in apis for route in api(fly).routes()]
-    handlers = {ApiError: _api_error, 404: _no_route, 405: _no_method}
-    app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)
-    app = FaultLayer(Gate(app, fly.settings), fly.faults)
+    handlers = {ApiError: _api_error, 404: _no_route, 405: _no_method, Exception: _broken}
+    starlette = Starlette(routes=routes, exception_handlers=handlers)
+    starlette.router.redirect_slashes = False
+    app = FaultLayer(Gate(starlette, fly.settings), fly.faults)
     return Recorder(PlatformHeaders(app, fly.settings), fly.requests_seen)
 
 
@@ -104,6 +108,11 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, _error: Exception) -> Response:
     return await _api_error(request, no_route())
+
+
+async def _broken(_request: Request, error: Exception) -> Response:
+    _log.error("a route broke", exc_info=error)
+    return JSONResponse({"error": "internal: localfly broke"}, 500)
 
 
 async def _no_method(_request: Request, _error: Exception) -> Response:

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.support.fly_inside import IMAGE, ScriptedBackend, fly_inside
 
 from localfly import waits
-from localfly.backend import Launch, Sink, Workload
+from localfly.backend import Image, Launch, Sink, Workload
+from localfly.serve import make_app
 from localfly.wire import ApiError
 
 FIXTURES = Path(__file__).parents[1] / "reference" / "fly-fixtures"
@@ -346,6 +348,34 @@ async def test_young_machines_are_hidden_from_readers_without_the_cookie(tmp_pat
         fly.http.cookies.clear()
         assert (await fly.call("GET", f"/machines/{machine}")).status_code == 404
         assert (await fly.call("GET", "/machines")).json() == []
+
+
+class Broken(ScriptedBackend):
+    """Has a mistake in it."""
+
+    async def image(self, reference: str) -> Image:
+        raise RuntimeError("a mistake")
+
+
+async def test_a_mistake_of_localfly_is_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """500, and the traceback on localfly's own error output: a test that meets it can be understood."""
+    async with fly_inside(tmp_path, Broken()) as fly:
+        transport = httpx.ASGITransport(make_app(fly.fly), raise_app_exceptions=False)
+        headers = {"Authorization": "FlyV1 fm2_test"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://fly", headers=headers) as http:
+            answer = await http.post("/v1/apps/local/machines", json={"config": {"image": IMAGE}})
+        assert (answer.status_code, answer.json()) == (500, {"error": "internal: localfly broke"})
+        assert "a mistake" in caplog.text
+
+
+async def test_paths_that_fly_does_not_know(tmp_path: Path) -> None:
+    """The recorded plain text, for the logs route of the Machines API and a trailing slash, too."""
+    async with fly_inside(tmp_path) as fly:
+        machine, _ = await fly.started()
+        for path in ("/machines/", f"/machines/{machine}/", f"/machines/{machine}/logs", "/nothing"):
+            answer = await fly.call("GET", path, params={"lines": "5"})
+            assert (answer.status_code, answer.text) == (404, "404 page not found\n")
+        assert (await fly.call("PUT", f"/machines/{machine}", {})).status_code == 405
 
 
 async def test_leases_keep_others_out(tmp_path: Path) -> None:
