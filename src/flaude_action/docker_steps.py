@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flaude_action.build_progress import BuildProgress
 from flaude_action.engine import Engine, EngineRefused
 from flaude_action.errors import ConfigError
-from flaude_action.image import app_image, read_recipe
+from flaude_action.image import app_image, read_recipe, unheard
 from flaude_action.image_build import build_image
 from flaude_action.image_errors import push_failed, status_in
 from flaude_action.image_reference import PLATFORM
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from flaude_action.secret import Secret
 
 _logins: dict[str, Credential] = {}
-
-
-def _unheard(_: str) -> None:
-    return None
 
 
 async def docker_login_fly(*, token: Secret | str | None = None) -> None:
@@ -59,7 +55,7 @@ async def docker_build(
     docker_context: str | Path | None = None,
     base_image: str | None = None,
     timeout: float = 600,
-    say: Callable[[str], None] = _unheard,
+    say: Callable[[str], None] = unheard,
 ) -> str:
     """Build the machine's image and name it for the app's registry; the name, `host/app:tag`.
 
@@ -79,7 +75,7 @@ async def docker_build(
 
 
 async def docker_push(
-    app_name: str, *, tag: str = "latest", timeout: float = 600, say: Callable[[str], None] = _unheard
+    app_name: str, *, tag: str = "latest", timeout: float = 600, say: Callable[[str], None] = unheard
 ) -> str:
     """Push what `docker_build` built; its name. Raises ImageError `image_push_failed` or `engine_missing`."""
     name = app_image(app_name, tag)

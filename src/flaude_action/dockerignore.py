@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 
 from flaude_action.errors import ConfigError
-from flaude_action.untrusted import quoted
 
 
 @dataclass(frozen=True)
 class _Pattern:
     keeps: bool
     regex: re.Pattern[str]
+    """Of whole paths: what the pattern names, and everything inside it."""
     literal: str
     """The folders before the first wildcard."""
 
@@ -26,7 +26,7 @@ class DockerIgnore:
     """The patterns of one file. Raises ConfigError for a pattern that Docker would refuse as well."""
 
     def __init__(self, text: str = "") -> None:
-        self._patterns = [_pattern(line) for line in _lines(text)]
+        self._patterns = [_read(line, number) for number, line in _lines(text)]
         self._kept = [pattern.literal for pattern in self._patterns if pattern.keeps]
 
     def ignores(self, path: str) -> bool:
@@ -45,31 +45,34 @@ class DockerIgnore:
         )
 
 
-def _lines(text: str) -> list[str]:
+def _lines(text: str) -> list[tuple[int, str]]:
     # Not `str.splitlines`, which knows more ends of a line than Docker does.
-    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n") if not line.startswith("#")]
-    return [line for line in lines if line]
+    lines = enumerate(text.removeprefix("\ufeff").split("\n"), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip() and not line.startswith("#")]
+
+
+def _read(line: str, number: int) -> _Pattern:
+    try:
+        return _pattern(line)
+    except (re.error, LookupError):
+        raise ConfigError(
+            "config_invalid",
+            f"`.dockerignore` has a pattern that cannot be read, in line {number}.",
+            hint="See https://docs.docker.com/build/concepts/context/#dockerignore-files.",
+        ) from None
 
 
 def _pattern(line: str) -> _Pattern:
     keeps = line.startswith("!")
     path = line[1:].strip() if keeps else line
     if not path:
-        raise _refused(line)
+        raise LookupError("there is no pattern after the !")
     path = posixpath.normpath(path).lstrip("/")
     if path == ".":  # the context itself: no pattern for its parts
         return _Pattern(keeps, re.compile(r"(?!)"), "")
     literal = path.partition("*")[0].partition("?")[0].partition("[")[0].partition("\\")[0]
     folders = path if literal == path else literal.rpartition("/")[0]
-    return _Pattern(keeps, _compiled(line, path), folders)
-
-
-def _compiled(line: str, path: str) -> re.Pattern[str]:
-    """Whole paths: the pattern, and everything inside what it names."""
-    try:
-        return re.compile(f"{_translated(path)}(?:/.*)?", re.DOTALL)
-    except (re.error, IndexError):
-        raise _refused(line) from None
+    return _Pattern(keeps, re.compile(f"{_translated(path)}(?:/.*)?", re.DOTALL), folders)
 
 
 def _translated(path: str) -> str:
@@ -94,11 +97,3 @@ def _translated(path: str) -> str:
             regex += {"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char)
         at += 1
     return regex
-
-
-def _refused(line: str) -> ConfigError:
-    return ConfigError(
-        "config_invalid",
-        f"`.dockerignore` has a pattern that cannot be read: {quoted(line)}.",
-        hint="See https://docs.docker.com/build/concepts/context/#dockerignore-files.",
-    )

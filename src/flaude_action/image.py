@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 Source = Literal["built", "reused"]
 
 
-def _unheard(_: str) -> None:
-    return None
+def unheard(_: str) -> None:
+    """What `say` is when nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def ensure_image(
     build_timeout: float = 600,
     push_timeout: float = 600,
     may_build: bool = True,
-    say: Callable[[str], None] = _unheard,
+    say: Callable[[str], None] = unheard,
 ) -> ImageRef:
     """The machine's image in the registry of this Fly app: found there by its content, else built and pushed.
 
