@@ -1,27 +1,24 @@
-"""What triggered this step, and which commit it is about: `GITHUB_*` and the few payload fields we read.
+"""What triggered this step, and which commit it is about: from `GITHUB_*` and the event's payload.
 
 Reading only: whether a trigger is trusted is not decided here, and the one question that the payload leaves
-open (the head of a commented pull request) is asked by `github`.
+open (the head of a commented pull request) is asked by `github`. GitHub's documents are `github_documents`'.
 https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
 """
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import ConfigError
+from flaude_action.github_documents import Pull, Repository, at, read_payload, text_at
 from flaude_action.input_values import Refused, git_ref, http_url, repository_name
-from flaude_action.untrusted import one_line, quoted
+from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PAYLOAD_BYTES = 32 * 1024 * 1024
-"""GitHub cuts webhook payloads at 25 MB."""
 _SHA = re.compile(r"(?!0+$)[0-9a-f]{40}")
 _PULL_EVENTS = frozenset({
     "pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
@@ -33,57 +30,6 @@ _REPOSITORIES = (
     ("pull_request", "base", "repo"),
     ("workflow_run", "head_repository"),
 )
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One side of a pull request; `repository` is empty once a fork has been deleted."""
-
-    sha: str
-    repository: str
-
-
-@dataclass(frozen=True)
-class Pull:
-    """What we read of a pull request, in payloads and in the answer of `GET /repos/{}/pulls/{}`."""
-
-    number: int
-    head: Branch
-    base: Branch
-
-    @classmethod
-    def read(cls, document: Any) -> Pull | None:
-        """None when it is not a pull request."""
-        number = _at(document, "number")
-        if not isinstance(number, int):
-            return None
-        head, base = (
-            Branch(_text(document, side, "sha"), _text(document, side, "repo", "full_name"))
-            for side in ("head", "base")
-        )
-        return cls(number, head, base)
-
-    @property
-    def is_fork(self) -> bool:
-        """Whether the head lies in another repository; a deleted one was another."""
-        return self.head.repository != self.base.repository
-
-
-@dataclass(frozen=True)
-class Repository:
-    """What we read of a repository, in payloads and in the answer of `GET /repos/{}`.
-
-    `private` is also true of one that is internal to an enterprise.
-    """
-
-    private: bool
-    default_branch: str
-
-    @classmethod
-    def read(cls, document: Any) -> Repository | None:
-        """None when it does not tell."""
-        private = _at(document, "private")
-        return cls(private, _text(document, "default_branch")) if isinstance(private, bool) else None
 
 
 @dataclass(frozen=True)
@@ -107,7 +53,6 @@ class Event:
     repository: str
     sha: str
     ref: str
-    actor: str
     run_id: str
     run_attempt: str
     job: str
@@ -127,24 +72,14 @@ class Event:
             repository=_checked("GITHUB_REPOSITORY", environ.get("GITHUB_REPOSITORY", ""), _full_name),
             sha=environ.get("GITHUB_SHA", ""),
             ref=environ.get("GITHUB_REF", ""),
-            actor=environ.get("GITHUB_ACTOR", ""),
             run_id=environ.get("GITHUB_RUN_ID", ""),
             run_attempt=environ.get("GITHUB_RUN_ATTEMPT", "") or "1",
             job=environ.get("GITHUB_JOB", ""),
             step=environ.get("GITHUB_ACTION", ""),
             server_url=_url(environ, "GITHUB_SERVER_URL", "https://github.com"),
             api_url=_url(environ, "GITHUB_API_URL", "https://api.github.com"),
-            payload=_payload(environ.get("GITHUB_EVENT_PATH", "")),
+            payload=read_payload(environ.get("GITHUB_EVENT_PATH", "")),
         )
-
-    @property
-    def action(self) -> str:
-        """The event's activity type, like `opened`."""
-        return one_line(_text(self.payload, "action"), 60)
-
-    @property
-    def run_url(self) -> str:
-        return f"{self.server_url}/{self.repository}/actions/runs/{self.run_id}" if self.run_id else ""
 
     @property
     def is_fork(self) -> bool:
@@ -152,20 +87,20 @@ class Event:
         if self.pull:
             return self.pull.is_fork
         if self.name == "workflow_run":
-            return _text(self.payload, "workflow_run", "head_repository", "full_name") != self.repository
+            return text_at(self.payload, "workflow_run", "head_repository", "full_name") != self.repository
         return self.name in _PULL_EVENTS
 
     @property
     def pull(self) -> Pull | None:
         """The pull request in the payload; a comment's has only its number."""
-        return Pull.read(_at(self.payload, "pull_request"))
+        return Pull.read(at(self.payload, "pull_request"))
 
     @property
     def pull_number(self) -> int | None:
         if self.pull:
             return self.pull.number
-        number = _at(self.payload, "issue", "number")
-        is_pull = _at(self.payload, "issue", "pull_request") is not None
+        number = at(self.payload, "issue", "number")
+        is_pull = at(self.payload, "issue", "pull_request") is not None
         return number if is_pull and isinstance(number, int) else None
 
     @property
@@ -176,8 +111,8 @@ class Event:
     def known_repository(self, full_name: str) -> Repository | None:
         """What the payload says of a repository, if it is one of those that the event is about."""
         for path in _REPOSITORIES:
-            if _text(self.payload, *path, "full_name").lower() == full_name.lower():
-                return Repository.read(_at(self.payload, *path))
+            if text_at(self.payload, *path, "full_name").lower() == full_name.lower():
+                return Repository.read(at(self.payload, *path))
         return None
 
     def is_about(self, named: str | None) -> bool:
@@ -200,8 +135,8 @@ class Event:
         if self.pull_to_ask_for:
             raise self._unsupported("The head of the commented pull request is not known.")
         if self.name == "workflow_run":
-            run = _at(self.payload, "workflow_run")
-            return self._pinned(_text(run, "head_repository", "full_name"), _text(run, "head_sha"), "")
+            run = at(self.payload, "workflow_run")
+            return self._pinned(text_at(run, "head_repository", "full_name"), text_at(run, "head_sha"), "")
         return self._pinned(self.repository, self.sha, self.ref)
 
     def named_checkout(self, repository: str | None, ref: str | None) -> Checkout:
@@ -258,26 +193,3 @@ def _checked(name: str, text: str, reader: Any) -> str:
     except Refused as refused:
         hint = "The runner sets this variable; do not set it yourself."
         raise ConfigError("config_invalid", f"`{name}`: {refused.message}", hint=hint) from None
-
-
-def _payload(path: str) -> dict[str, Any]:
-    """The payload; one that is absent, too large or no JSON object is empty."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(PAYLOAD_BYTES + 1)
-        document = json.loads(data) if len(data) <= PAYLOAD_BYTES else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _at(document: Any, *path: str) -> Any:
-    """The member at a path; None where anything is missing or of another shape."""
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
-    return document
-
-
-def _text(document: Any, *path: str) -> str:
-    found = _at(document, *path)
-    return found if isinstance(found, str) else ""

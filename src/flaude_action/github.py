@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from flaude_action.errors import FlaudeError
-from flaude_action.event import Pull, Repository
+from flaude_action.github_documents import Pull, Repository
 from flaude_action.secret import SecretStr
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import pause

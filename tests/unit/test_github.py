@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from flaude_action.errors import FlaudeError
-from flaude_action.event import Repository
 from flaude_action.github import TRIES, Commit, GitHub
+from flaude_action.github_documents import Repository
 from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:

@@ -22,10 +22,9 @@ REHEARSAL = ACTION / "rehearsal"
 # From words to edge: a module imports its own tier and those before it. Every module is in exactly one tier.
 TIERS = {
     "words": "__init__ catalog errors machine_dockerfile machine_size secret untrusted waiting",
-    "values": "build_context build_progress claude_args dockerfile dockerignore env_input event image_errors"
-    " image_recipe image_reference input_rules input_values inputs machine_config redaction runner_protocol"
-    " verdict"
-    " workspace_file annotations log_excerpt log_witness markdown prices",
+    "values": "build_context build_progress claude_args dockerfile dockerignore env_input event"
+    " github_documents image_errors image_recipe image_reference input_rules input_values inputs machine_config"
+    " redaction runner_protocol verdict workspace_file annotations log_excerpt log_witness markdown prices",
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_cleanup engine_stream github image"
     " image_build registry registry_credentials registry_http report run_report state summary publish",
     "stages": "archive_links docker_steps execution guest_link guest_work image_choice logs"
