@@ -106,7 +106,7 @@ def write_tar(context: Context, dockerfile: str, digest: str, target: BinaryIO) 
             info.size = len(data := text.encode("utf-8", "surrogateescape"))
             tar.addfile(info, BytesIO(data))
     if f"sha256:{whole.hexdigest()}" != digest:
-        raise ImageError("image_build_failed", details="The files changed while they were read.")
+        raise _changed()
 
 
 def _walk(folder: Path, inside: str, ignore: DockerIgnore) -> Iterator[tuple[str, Path, os.stat_result]]:
@@ -181,9 +181,7 @@ def _add(tar: tarfile.TarFile, entry: Entry) -> bytes:
             tar.addfile(info, reader)
         except OSError as error:
             if error.args == ("unexpected end of data",):
-                raise ImageError(
-                    "image_build_failed", details="The files changed while they were read."
-                ) from None
+                raise _changed() from None
             raise
         return reader.digest()
 
@@ -211,6 +209,10 @@ def _opened(entry: Entry) -> BufferedReader:
         return os.fdopen(os.open(entry.path, flags), "rb")
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def _changed() -> ImageError:
+    return ImageError("image_build_failed", details="The files changed while they were read.")
 
 
 def _unreadable(error: OSError) -> ConfigError:
