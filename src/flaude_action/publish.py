@@ -44,8 +44,9 @@ def publish(report: Report, told: RunReport, artifacts: Artifacts | None = None)
     for error in told.errors:
         report.debug(json.dumps(report.redact_json(error.as_json(debug=True)), ensure_ascii=False))
     if artifacts is not None:
+        text = json.dumps(document, indent=1, ensure_ascii=False)
         with report.told_if_it_fails(name):
-            artifacts.write(REPORT_FILE, json.dumps(document, indent=1, ensure_ascii=False).encode())
+            artifacts.write(REPORT_FILE, text.encode("utf-8", "replace"))
     set_outputs(report, {output: document[output] for output in told.outputs.values()})
     add_summary(report, summary(document))
     return told

@@ -111,6 +111,20 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
     assert text.count("***") > 20
 
 
+def test_text_that_is_no_unicode(step: Step, tmp_path: Path) -> None:
+    """Half a surrogate pair (a cut emoji, a name in another encoding) keeps nothing from being told."""
+    outputs = Outputs(
+        result="cut \ud83d", changed_files=("caf\udce9.txt",), structured_output={"a": "\ude00"}
+    )
+    changes = ({"path": "caf\udce9.txt", "status": "added", "size": 1},)
+    with Artifacts(tmp_path, "a") as artifacts:
+        publish(step.report, RunReport(outputs, changes=changes), artifacts)
+    report = json.loads((tmp_path / ".flaude/a/report.json").read_text())
+    assert report["changed_files"] == ["caf?.txt"]
+    assert json.loads(step.outputs()["changed_files"]) == ["caf?.txt"]
+    assert report["result"] == step.outputs()["result"] == "cut ?"
+
+
 @pytest.mark.parametrize("secret", ["line", "model", "error", "type", "state", "failure", "user", "none"])
 def test_a_secret_that_is_a_word_of_ours(step: Step, tmp_path: Path, secret: str) -> None:
     """What workflows compare and what holds the report together stays, whatever word a secret is."""
