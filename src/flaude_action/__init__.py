@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from flaude_action.image import ImageRef, ensure_image
     from flaude_action.machine_config import MachineConfig, RepoSpec
     from flaude_action.run import (
-        StreamingRun,
         ensure_app,
         extract_exit_code_from_logs,
         run_and_destroy,
         run_with_logs,
     )
     from flaude_action.run_result import RunResult
+    from flaude_action.streaming_run import StreamingRun
 
 __version__ = "0.1.0"
 
@@ -83,6 +83,7 @@ _MODULES = {
     "docker_login_fly": "docker_steps",
     "docker_push": "docker_steps",
     "RunResult": "run_result",
+    "StreamingRun": "streaming_run",
 }
 
 

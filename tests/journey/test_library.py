@@ -16,6 +16,7 @@ from flaude_action import (
     MachineExitError,
     MachineTimeout,
     RepoSpec,
+    RunCancelled,
     ensure_app,
     extract_exit_code_from_logs,
     run_and_destroy,
@@ -24,6 +25,8 @@ from flaude_action import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from flaude_action import StreamingRun
 
 pytestmark = pytest.mark.claude
 
@@ -157,6 +160,56 @@ async def test_leaving_the_block_early(tmp_path: Path, at: Any) -> None:
         left = await here.machines_left()
     assert left == []
     assert run.done
+
+
+async def at_work_in(run: StreamingRun) -> None:
+    async with run:
+        await anext(run)
+        raise ZeroDivisionError
+
+
+async def test_an_exception_in_the_block_ends_the_run(tmp_path: Path, at: Any) -> None:
+    """What the caller's own code raises is raised, after the machine is destroyed."""
+    async with stage(tmp_path, SLOW) as here:
+        at(here)
+        run = await run_with_logs(here.fly.app, config(here))
+        with pytest.raises(ZeroDivisionError):
+            await at_work_in(run)
+        left = await here.machines_left()
+    assert left == []
+    assert run.done
+    with pytest.raises(RunCancelled):  # we were not cancelled, the run was
+        await run.result()
+
+
+async def test_reading_twice(tmp_path: Path, at: Any) -> None:
+    """Lines come once: a second iteration goes on where the first stopped, and ends at the end."""
+    async with stage(tmp_path) as here:
+        at(here)
+        async with await run_with_logs(here.fly.app, config(here)) as run:
+            first = [await anext(run) for _ in range(3)]
+            rest = [line async for line in run]
+            again = [line async for line in run]
+            result = await run.result()
+    assert first + rest == run.collected_logs == list(result.logs)
+    assert again == []
+
+
+async def test_cancelled_twice(tmp_path: Path, at: Any) -> None:
+    """An impatient caller's second cancel does not cut the cleanup short either."""
+    async with stage(tmp_path, SLOW, destroy_delay_s=1.0) as here:
+        at(here)
+        task = asyncio.ensure_future(run_and_destroy(here.fly.app, config(here)))
+        async with asyncio.timeout(20):
+            while not await here.fly.requests("POST", "/exec"):  # noqa: ASYNC110 - another process has them
+                await asyncio.sleep(0.05)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.1)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left = await here.machines_left()
+    assert left == []
 
 
 async def test_result_without_iterating(tmp_path: Path, at: Any) -> None:

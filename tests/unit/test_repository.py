@@ -23,12 +23,15 @@ REHEARSAL = ACTION / "rehearsal"
 TIERS = {
     "words": "__init__ catalog errors machine_dockerfile machine_size secret untrusted waiting",
     "values": "build_context build_progress claude_args dockerfile dockerignore env_input event"
-    " github_documents image_errors image_recipe image_reference input_rules input_values inputs machine_config"
-    " redaction runner_protocol verdict workspace_file annotations log_excerpt log_witness markdown prices",
+    " github_documents image_errors image_recipe image_reference input_rules input_values inputs"
+    " machine_config redaction runner_protocol verdict workspace_file annotations log_excerpt log_witness"
+    " markdown prices evidence repo_spec",
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_cleanup engine_stream github image"
-    " image_build registry registry_credentials registry_http report run_report state summary publish",
+    " image_build registry registry_credentials registry_http report run_report state summary publish"
+    " fly_access fly_events fly_fields",
     "stages": "archive_links docker_steps execution guest_link guest_work image_choice logs"
-    " machine outcome preflight run run_result step step_report",
+    " machine outcome preflight run run_result step step_report"
+    " launch life log_lines streaming_run",
     "story": "action",
     "edge": "__main__ cli doctor local",
 }
