@@ -50,6 +50,8 @@ def main() -> None:
         asyncio.run(program(options, Settings.from_pairs(options.pairs)))
     except (SettingError, BackendUnavailable) as error:
         raise SystemExit(f"localfly: {error}") from error
+    except OSError as error:
+        raise SystemExit(f"localfly: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class BackendUnavailable(Exception):
-    """What the backend needs is not on this computer."""
+    """What machines need is not on this computer, or not free."""
 
 
 class LaunchFailed(Exception):

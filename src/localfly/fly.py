@@ -62,5 +62,5 @@ class Fly:
     def machines_of(self, app: str) -> list[Machine]:
         """All machines of an app that still answer, oldest first."""
         retention_s = self.settings.destroyed_retention_s
-        machines = self.store.machines.values()
+        machines = sorted(self.store.machines.values(), key=lambda machine: machine.rank)
         return [machine for machine in machines if machine.app == app and machine.visible(retention_s)]

@@ -28,7 +28,7 @@ from starlette.routing import Route
 from localfly import github_archive
 from localfly.git_http_backend import http_backend
 from localfly.github_archive import Archives, ask_git
-from localfly.loopback import serve, serve_forever
+from localfly.loopback import listen, serve, serve_forever
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ async def serve_githost(
     root: Path, *, host: str = "127.0.0.1", port: int = 0, archives: Archives | None = None
 ) -> AsyncIterator[str]:
     """Serve the repositories under `root` inside this process until the block ends; yields the URL."""
-    async with serve(githost_app(root, archives), host=host, port=port) as url:
+    async with serve(githost_app(root, archives), listen(host, port)) as url:
         yield url
 
 

@@ -54,18 +54,22 @@ class _Server(uvicorn.Server):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@asynccontextmanager
-async def serve(
-    app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, http: type[H11Protocol] = H11Protocol
-) -> AsyncIterator[str]:
-    """Serve `app` until the block ends; yields its URL. Requests still open at the end are cut.
-
-    `http` is the class of uvicorn's that speaks on each connection. Raises OSError when the port is taken.
-    """
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for `serve`: callers wait in its backlog from now on. Raises OSError if the port is taken."""
     listener = socket.create_server((host, port), backlog=128)
     # asyncio sets this only on sockets that name their protocol; without it an answer waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # The socket listens already, so the URL is good before uvicorn has started: callers wait in the backlog.
+    return listener
+
+
+@asynccontextmanager
+async def serve(
+    app: ASGIApp, listener: socket.socket, *, http: type[H11Protocol] = H11Protocol
+) -> AsyncIterator[str]:
+    """Serve `app` until the block ends; yields its URL. Requests still open at the end are cut.
+
+    `http` is the class of uvicorn's that speaks on each connection.
+    """
     config = uvicorn.Config(
         app,
         http=http,
@@ -78,7 +82,8 @@ async def serve(
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield f"http://{host}:{listener.getsockname()[1]}"
+        host, port = listener.getsockname()[:2]
+        yield f"http://{host}:{port}"
     finally:
         server.told_to_end.set()
         await running
@@ -92,7 +97,7 @@ def serve_forever(app: ASGIApp, *, host: str, port: int, **announce: Any) -> Non
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
-        async with serve(app, host=host, port=port) as url:
+        async with serve(app, listen(host, port)) as url:
             print(json.dumps({"url": url, **announce}), flush=True)  # noqa: T201 - the program's one answer
             await stop.wait()
 

@@ -77,6 +77,11 @@ class Machine:
         return self.config.get("metadata") or {}
 
     @property
+    def rank(self) -> tuple[float, str]:
+        """Machines are listed in this order, and pages of them begin after one."""
+        return self.created_at, self.id
+
+    @property
     def gone(self) -> bool:
         return self.state == "destroyed"
 

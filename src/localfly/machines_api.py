@@ -164,18 +164,25 @@ class MachinesApi:
 def _page(
     machines: list[Machine], limit: str | None, cursor: str | None
 ) -> tuple[list[Machine], dict[str, str]]:
-    """One page and, when more is left, the header that says where it goes on."""
-    start = 0
+    """One page and, when more is left, the header that says where it goes on, whatever ends meanwhile."""
     if cursor:
-        after = _cursor_id(cursor)
-        start = next((at + 1 for at, machine in enumerate(machines) if machine.id == after), len(machines))
-    if limit is None:
-        return machines[start:], {}
-    size = _limit(limit, 1000)
-    page = machines[start : start + size]
-    if start + size >= len(machines):
-        return page, {}
-    return page, {"fly-next-cursor": base64.urlsafe_b64encode(page[-1].id.encode()).decode()}
+        after = _rank(cursor)
+        machines = [machine for machine in machines if machine.rank > after]
+    size = len(machines) if limit is None else _limit(limit, 1000)
+    if size >= len(machines):
+        return machines, {}
+    created_at, machine_id = machines[size - 1].rank
+    cursor = base64.urlsafe_b64encode(f"{created_at!r} {machine_id}".encode()).decode()
+    return machines[:size], {"fly-next-cursor": cursor}
+
+
+def _rank(cursor: str) -> tuple[float, str]:
+    """What `_page` put into a cursor. Raises ApiError for what never was one."""
+    try:
+        created_at, machine_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return float(created_at), machine_id
+    except ValueError as error:
+        raise invalid("invalid cursor") from error
 
 
 def _limit(text: str, most: int) -> int:
@@ -184,14 +191,3 @@ def _limit(text: str, most: int) -> int:
     if number is None or not 1 <= number <= most:
         raise invalid(f"limit must be between 1 and {most}")
     return number
-
-
-def _cursor_id(cursor: str) -> str:
-    """The machine after which a page goes on. Raises ApiError for what was never given out as a cursor."""
-    try:
-        machine_id = base64.urlsafe_b64decode(cursor.encode()).decode()
-    except ValueError:
-        machine_id = ""
-    if not identifiers.is_machine_id(machine_id):
-        raise invalid("invalid cursor")
-    return machine_id

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from localfly import messages_wire as wire
-from localfly.loopback import serve, serve_forever
+from localfly.loopback import listen, serve, serve_forever
 from localfly.messages_script import Script, Turn
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def serve_messages(script: Json, *, host: str = "127.0.0.1", port: int = 0
 
     Raises pydantic.ValidationError when the script is not one.
     """
-    async with serve(messages_app(Script.model_validate(script)), host=host, port=port) as url:
+    async with serve(messages_app(Script.model_validate(script)), listen(host, port)) as url:
         yield url
 
 

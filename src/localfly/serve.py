@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from localfly import loopback
 from localfly.apps_api import AppsApi
+from localfly.backend import BackendUnavailable
 from localfly.connections import KnownConnection
 from localfly.control import ControlApi
 from localfly.exec_api import ExecApi
@@ -132,14 +134,14 @@ async def serving(
     """Serve until the block ends, then remove every machine's workload (setting `keep_machines`: leave them).
 
     Without `state` nothing outlives the block. Raises OSError when the port is taken, BackendUnavailable when
-    there is nothing to run machines with.
+    there is nothing to run machines with or another localfly uses the state; no machine is touched then.
     """
     settings = settings or Settings()
-    with _directory(state) as directory:
+    with _directory(state) as directory, loopback.listen(host, port) as listener:
         fly = make_fly(make_backend(backend, images, settings, directory), directory, settings)
         try:
             await fly.flyd.resume()
-            async with loopback.serve(make_app(fly), host=host, port=port, http=KnownConnection) as url:
+            async with loopback.serve(make_app(fly), listener, http=KnownConnection) as url:
                 yield Address(url, url, os.getpid())
         finally:
             await fly.flyd.close()
@@ -148,10 +150,15 @@ async def serving(
 
 @contextmanager
 def _directory(state: Path | None) -> Iterator[Path]:
-    """The state directory with all links resolved; a temporary one is removed at the end."""
+    """The state directory, ours alone, with all links resolved; a temporary one is removed at the end."""
     if state is not None:
         state.mkdir(parents=True, exist_ok=True)
-        yield state.resolve()
+        with (state / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BackendUnavailable(f"another localfly uses {state}") from error
+            yield state.resolve()
         return
     directory = Path(tempfile.mkdtemp(prefix="localfly-")).resolve()
     try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -345,6 +346,31 @@ def test_it_says_in_a_line_why_it_cannot_start(options: tuple[str, ...], message
     """Exit code 1 and no traceback."""
     told = run_localfly(*options, DOCKER_HOST="unix:///nowhere/docker.sock")
     assert (told.returncode, told.stderr) == (1, message + "\n")
+
+
+async def test_two_cannot_share_a_state_directory() -> None:
+    """The second says so and leaves the first one's machines alone."""
+    async with localfly() as fly:
+        machine = (await fly.create("sleep 60"))["id"]
+        await fly.wait(machine, "started")
+        second = await asyncio.to_thread(run_localfly, *fly.command[3:])
+        assert (second.returncode, second.stderr) == (1, f"localfly: another localfly uses {fly.state}\n")
+        assert (await execute(fly, machine, "true")).status_code == 200
+
+
+async def test_a_taken_port_costs_no_machine() -> None:
+    """What an earlier localfly left running goes on running when the next one cannot serve."""
+    async with localfly() as fly:
+        machine = (await fly.create("sleep 60"))["id"]
+        await fly.wait(machine, "started")
+        await fly.crash()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            second = await asyncio.to_thread(run_localfly, *fly.command[3:], "--port", port)
+        assert (second.returncode, len(second.stderr.splitlines())) == (1, 1)
+        assert second.stderr.startswith("localfly: Address already in use")
+        await fly.start()
+        assert (await execute(fly, machine, "true")).status_code == 200
 
 
 async def test_a_second_signal_is_not_needed() -> None:

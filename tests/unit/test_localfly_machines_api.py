@@ -102,6 +102,20 @@ async def test_the_list_pages(tmp_path: Path) -> None:
         assert found == made
 
 
+async def test_no_page_is_lost_with_the_machine_it_began_after(tmp_path: Path) -> None:
+    """Who destroys what a page lists still finds the rest, in the same order after localfly's own restart."""
+    async with fly_inside(tmp_path) as fly:
+        made = [(await fly.create())["id"] for _ in range(6)]
+        page = await fly.call("GET", "/machines", params={"limit": "2"})
+        for machine in made[:2]:
+            await fly.call("DELETE", f"/machines/{machine}", params={"force": "true"})
+            await fly.reach(machine, "destroyed")
+        query = {"limit": "10", "cursor": page.headers["fly-next-cursor"]}
+        assert [each["id"] for each in (await fly.call("GET", "/machines", params=query)).json()] == made[2:]
+    async with fly_inside(tmp_path) as fly:
+        assert [each["id"] for each in (await fly.call("GET", "/machines")).json()] == made[2:]
+
+
 async def test_unknown_and_malformed_ids(tmp_path: Path) -> None:
     """404 in the recorded words; a malformed id is 400."""
     async with fly_inside(tmp_path) as fly:
