@@ -50,10 +50,9 @@ class SecretText(Protocol):
 
 def base_urls(environ: Mapping[str, str]) -> BaseUrls:
     """The hosts flyctl's own variables name. Raises ConfigError when one is no http(s) URL."""
-    return BaseUrls(
-        _base_url(environ.get("FLY_FLAPS_BASE_URL") or FLAPS_URL),
-        _base_url(environ.get("FLY_API_BASE_URL") or API_URL),
-    )
+    given = {"FLY_FLAPS_BASE_URL": FLAPS_URL, "FLY_API_BASE_URL": API_URL}
+    flaps, api = (_base_url(environ.get(name) or usual, name) for name, usual in given.items())
+    return BaseUrls(flaps, api)
 
 
 def authorization(token: str) -> str:
@@ -92,7 +91,9 @@ class Fly:
         retry_for: float = 30.0,
     ) -> None:
         text = token if isinstance(token, str) else token.get_secret_value()
-        self.urls = BaseUrls(_base_url(flaps_url or FLAPS_URL), _base_url(api_url or API_URL))
+        self.urls = BaseUrls(
+            _base_url(flaps_url or FLAPS_URL, "flaps_url"), _base_url(api_url or API_URL, "api_url")
+        )
         self._connection = Connection(
             authorization(text), self.urls, transport=transport, user_agent=user_agent, retry_for=retry_for
         )
@@ -287,11 +288,16 @@ def _segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _base_url(text: str) -> str:
+def _base_url(text: str, name: str) -> str:
+    """`name` is what the user knows it by: an environment variable, or the argument."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL()
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise ConfigError("config_invalid", "A Fly base URL must be like https://host or http://host:port.")
+        raise ConfigError(
+            "config_invalid",
+            f"{name} is not a URL like https://host or http://host:port.",
+            hint=f"Correct {name}, or leave it out: then it is Fly itself.",
+        )
     return text.rstrip("/")

@@ -72,8 +72,10 @@ def test_base_urls() -> None:
     moved = {"FLY_FLAPS_BASE_URL": "http://_api.internal:4280/", "FLY_API_BASE_URL": "http://127.0.0.1:9"}
     assert base_urls(moved) == ("http://_api.internal:4280", "http://127.0.0.1:9")
     for wrong in ("api.fly.io", "ftp://x", "http://", "https://x/?y=1"):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ConfigError) as caught:
             base_urls({"FLY_API_BASE_URL": wrong})
+        assert "FLY_API_BASE_URL" in caught.value.message
+        assert "FLY_API_BASE_URL" in caught.value.hint
 
 
 async def test_secret_wrapper_and_hosts() -> None:

@@ -33,7 +33,7 @@ TIERS = {
     " machine outcome preflight run run_result step step_report"
     " launch life log_lines streaming_run",
     "story": "action",
-    "edge": "__main__ cli doctor local",
+    "edge": "__main__ cli doctor doctor_probes local",
 }
 TIER_OF = {module: rank for rank, names in enumerate(TIERS.values()) for module in names.split()}
 EDGE = TIER_OF["cli"]
