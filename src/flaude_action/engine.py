@@ -101,11 +101,8 @@ class Engine:
             async with stream:
                 await self._follow(stream, trace)
             self._made.append(trace.image)
-        except asyncio.CancelledError:
-            await finish(sweep_until_quiet(self._api, mark, self._made, copying=trace.copying))
-            raise
         finally:
-            await finish(asyncio.to_thread(sweep, self._api, mark, self._made))
+            await finish(self._sweep(mark, trace))
         return trace.image
 
     async def keep(self, image: str, name: Reference) -> None:
@@ -160,12 +157,18 @@ class Engine:
             raise self._failed(None, said) from error
         except BROKEN as error:
             raise _gone(error) from error
+        trace.ended = True
         if not trace.image:
             raise self._failed(None, "the engine did not tell what it built")
 
     def _failed(self, detail: object, said: str) -> ImageBuildError:
         code = detail.get("code") if isinstance(detail, dict) else None
         return build_failed(code if isinstance(code, int) else None, said, self._progress.tail)
+
+    async def _sweep(self, mark: str, trace: _Trace) -> None:
+        if not trace.ended:  # cancelled, or the connection was lost: the engine learns it a little later
+            await sweep_until_quiet(self._api, mark, self._made, copying=trace.copying)
+        await asyncio.to_thread(sweep, self._api, mark, self._made)
 
     def _stream(self, call: Callable[[docker.APIClient], Iterable[dict[str, Any]]]) -> EngineStream:
         return EngineStream(lambda: self._connect(SILENCE_S), call)
@@ -207,15 +210,17 @@ class _Client(docker.APIClient):
 
 @dataclass
 class _Trace:
-    """What a build tells of itself: the last stage's image, and whether it is writing down a copy."""
+    """What a build tells of itself: the last stage's image, whether it is writing down a copy, its end."""
 
     image: str = ""
     copying: bool = False
+    ended: bool = False
 
     def note(self, event: Mapping[str, Any]) -> None:
         text, aux = event.get("stream"), event.get("aux")
         if isinstance(aux, dict) and isinstance(made := aux.get("ID"), str):
             self.image = made
+        self.ended = "error" in event
         if isinstance(text, str) and (step := _STEP.match(text)):
             self.copying = step[1].upper() in ("COPY", "ADD")
 

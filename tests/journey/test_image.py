@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -216,6 +217,44 @@ async def test_cancelled_between_two_steps(workshop: Workshop, delay_s: float) -
     steps = "\n".join(f"RUN echo {number} > /number\nCOPY file /{number}" for number in range(30))
     context = workshop.context(steps, file="file")
     assert await cancelled_at(workshop, "Step 12/", delay_s, docker_context=context) < 5
+
+
+async def test_cancelled_between_the_two_builds(workshop: Workshop) -> None:
+    """What the user's Dockerfile made goes with what our layers have made of it."""
+    context = workshop.context("RUN echo theirs > /theirs")
+    assert await cancelled_at(workshop, "flaude_guest/marker", 0.0, docker_context=context) < 5
+
+
+async def test_an_engine_that_breaks_off(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The connection of a build is lost, as when the engine restarts: told as that, and nothing stays."""
+    open_now: list[asyncio.StreamWriter] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.append(writer)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        engine_reader, engine_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+        await asyncio.gather(carry(reader, engine_writer), carry(engine_reader, writer))
+
+    def say(line: str) -> None:
+        if "RUN sleep" in line:
+            for writer in open_now:
+                writer.close()
+
+    context = workshop.context("RUN echo one > /one\nRUN sleep 300")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    async with await asyncio.start_unix_server(connect, tmp_path / "engine.sock"):
+        with pytest.raises(ImageError) as raised:
+            await ensure_image("app", docker_context=context, say=say)
+    monkeypatch.delenv("DOCKER_HOST")
+    assert (raised.value.type, raised.value.details) == ("engine_missing", "It stopped answering.")
 
 
 async def test_cancelled_in_the_middle_of_a_push(proxy: Proxy, workshop: Workshop) -> None:
