@@ -5,14 +5,14 @@ The verdict on what it printed is `judgement`'s; killing what it leaves behind i
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING
 
 from flaude_guest.conversation import Conversation
+from flaude_guest.events import parse
 from flaude_guest.judgement import LINGER, REFUSED
 from flaude_guest.rendering import render
 from flaude_guest.stream import EVENT_MAX_BYTES, TEXT_LINE_MAX_BYTES, Lines, Transcript
@@ -132,9 +132,9 @@ class Agent:
         errors = Lines(self._error, TEXT_LINE_MAX_BYTES, whole=True)
 
         def out(data: bytes) -> None:
-            self._heard_at = time.monotonic()
             transcript.write(data)
             events.feed(data)
+            self._heard_at = time.monotonic()  # a log that took its time is not the agent's silence
 
         self._heard_at = time.monotonic()
         ended = self._processes.run(
@@ -179,15 +179,6 @@ class Agent:
         if text.strip():
             self._stderr = self._stderr or text[:500]
             self._output.pass_on("claude: " + text)
-
-
-def parse(line: bytes) -> Mapping[str, Any] | None:
-    """An event, or None for anything that is not a JSON object."""
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None
 
 
 def setup_command(text: str) -> list[str]:

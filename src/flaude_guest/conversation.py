@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
+from flaude_guest.events import blocks, fits, number, whole, word
+
 RESULT_MAX_BYTES = 64 * 1024
+STRUCTURED_MAX_BYTES = 256 * 1024
+"""With the text and all else the result stays small enough for one exec answer."""
 DENIALS_MAX = 100
 _SYNTHETIC = "<synthetic>"
 
@@ -62,7 +66,7 @@ class Conversation:
         elif kind == "rate_limit_event":
             limit = event.get("rate_limit_info")
             if isinstance(limit, dict) and limit.get("status") == "rejected":
-                self.resets_at = _number(limit.get("resetsAt"))
+                self.resets_at = number(limit.get("resetsAt"))
         elif kind == "result":
             self.result, self.result_at = event, now
 
@@ -87,6 +91,11 @@ class Conversation:
         said = (self.result or {}).get("result")
         encoded = said.encode("utf-8", "replace")[:RESULT_MAX_BYTES] if isinstance(said, str) else b""
         return encoded.decode("utf-8", "ignore")
+
+    def structured(self) -> tuple[Any, bool]:
+        """The structured answer, and whether there is one that cannot be handed on; that one is None."""
+        given = (self.result or {}).get("structured_output")
+        return (given, False) if fits(given, STRUCTURED_MAX_BYTES) else (None, True)
 
     def denials(self) -> list[str]:
         """Names of tools that were denied, as often as they were."""
@@ -121,10 +130,10 @@ class Conversation:
         model = message.get("model") if isinstance(message, dict) else None
         if event.get("is_api_error_message") is True or event.get("error"):
             self.api_error = ApiError(
-                error=_code(event.get("error")),
-                api_error=_code(event.get("api_error")),
-                type=_code(event.get("api_error_type")),
-                status=_status(event.get("api_error_status")),
+                error=word(event.get("error")) or "",
+                api_error=word(event.get("api_error")) or "",
+                type=word(event.get("api_error_type")) or "",
+                status=whole(event.get("api_error_status")),
                 text=next((str(block.get("text"))[:500] for block in blocks(event) if "text" in block), ""),
             )
         elif model != _SYNTHETIC:
@@ -136,35 +145,14 @@ class Conversation:
                 self.open_tools[str(block.get("id"))] = str(block.get("name"))[:100]
 
 
-def blocks(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The content blocks of an assistant or user event, as dicts."""
-    message = event.get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-
-
 def cause(conversation: Conversation) -> ApiError:
     """The API error that ended the run: the synthetic message's codes, or those on the result itself."""
     if conversation.api_error is not None:
         return conversation.api_error
     result = conversation.result or {}
     return ApiError(
-        api_error=_code(result.get("api_error")),
-        type=_code(result.get("api_error_type")),
-        status=_status(result.get("api_error_status")),
+        api_error=word(result.get("api_error")) or "",
+        type=word(result.get("api_error_type")) or "",
+        status=whole(result.get("api_error_status")),
         text=str(result.get("result") or "")[:500],
     )
-
-
-def _code(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _status(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

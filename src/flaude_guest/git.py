@@ -28,10 +28,12 @@ class Answer:
     ended: Ended
     out: bytes
     err: bytes
+    whole: bool = True
 
     @property
     def ok(self) -> bool:
-        return self.ended.ok
+        """Its answer may be relied on: it succeeded, and all that it said is here."""
+        return self.ended.ok and self.whole
 
     @property
     def line(self) -> str:
@@ -87,7 +89,7 @@ class Git:
         )
         if ended.cut:
             raise CutShort(ended.cut)
-        return Answer(ended, bytes(captured), bytes(errors))
+        return Answer(ended, bytes(captured), bytes(errors), whole=len(captured) < CAPTURE_MAX_BYTES)
 
     def pause(self, seconds: float) -> None:
         reason = self._processes.pause(seconds, self._watch)

@@ -86,6 +86,11 @@ class AgentOptions:
     append_system_prompt: str
     json_schema: str
 
+    @property
+    def wants_schema(self) -> bool:
+        """A structured answer was asked for, here or in the user's own arguments."""
+        return bool(self.json_schema) or any(arg.split("=")[0] == "--json-schema" for arg in self.claude_args)
+
 
 @dataclass(frozen=True)
 class Job:

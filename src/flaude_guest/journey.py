@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Callable
 from flaude_guest import changeset, checks, memory, workspace
 from flaude_guest.agent import Agent, base_environment, setup_command
 from flaude_guest.archive import fetch_archive
+from flaude_guest.comparison import CollectFailed
 from flaude_guest.fetch import CloneFailed, Fetched, fetch
 from flaude_guest.findings import Tail, find
 from flaude_guest.git import CutShort, Git
 from flaude_guest.judgement import judge
 from flaude_guest.leftovers import Leftovers
 from flaude_guest.outcome import Outcome
+from flaude_guest.processes import NotStarted
 from flaude_guest.stream import TEXT_LINE_MAX_BYTES, Lines, Transcript
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ class Journey:
         except CutShort as cut:
             outcome.fail(_CUT[str(cut)], self._record.phase)
         except CloneFailed as failed:
-            outcome.fail(failed.type, "fetch", failed.details, failed.line)
+            type_ = "disk_full" if failed.type == "clone_failed" and self._disk_is_full() else failed.type
+            outcome.fail(type_, "fetch", failed.details, failed.line)
         except Exception:
             self._bug()
         try:
@@ -130,14 +133,19 @@ class Journey:
     def _setup(self) -> bool:
         said = Tail()
         lines = Lines(lambda line, _: self._setup_line(line, said), TEXT_LINE_MAX_BYTES, whole=True)
-        ended = self._processes.run(
-            setup_command(self._job.setup),
-            who=self._places.agent,
-            cwd=self._cwd,
-            env=base_environment(self._places, self._job),
-            out=lines.feed,
-            watch=self._watch,
-        )
+        try:
+            ended = self._processes.run(
+                setup_command(self._job.setup),
+                who=self._places.agent,
+                cwd=self._cwd,
+                env=base_environment(self._places, self._job),
+                out=lines.feed,
+                watch=self._watch,
+            )
+        except NotStarted as error:
+            details = "It could not be started."
+            self._outcome.fail("setup_command_failed", "setup", details, error.strerror or "")
+            return False
         lines.finish()
         self._outcome.setup_ended(ended)
         if ended.cut:
@@ -159,7 +167,7 @@ class Journey:
         try:
             agent = Agent(self._processes, self._places, self._job, self._output)
             run = agent.run(self._cwd, transcript, self._watch)
-        except OSError as error:
+        except NotStarted as error:
             self._outcome.fail("agent_start_failed", "agent", line=error.strerror or "")
             return
         finally:
@@ -167,7 +175,7 @@ class Journey:
         kills = max(0, memory.oom_kills() - before)
         options = self._job.agent
         judged = judge(
-            run.said, run.ended, schema_given=bool(options.json_schema), oom_kills=kills, stderr=run.stderr
+            run.said, run.ended, schema_given=options.wants_schema, oom_kills=kills, stderr=run.stderr
         )
         self._outcome.agent_ended(run, judged, options.session_id, kills)
         if transcript.cut or transcript.failed:
@@ -179,19 +187,27 @@ class Journey:
             self._output.say("%d processes could not be ended" % left)
 
     def _collect(self) -> None:
-        if checks.free_bytes(self._places.work) < DISK_FULL_BYTES:
+        full = self._disk_is_full()
+        if full:
             self._outcome.warn("disk_full", "Less than %d MiB were left." % (DISK_FULL_BYTES // 2**20))
         if self._main is None:
             return
         git = Git(self._processes, self._places, self._collect_watch())
         try:
-            self._outcome.changeset = changeset.take(git, self._places, self._main, self._cwd, self._index)
+            taken = changeset.take(git, self._places, self._main, self._cwd, self._index)
+            self._outcome.changeset = taken
+            if taken.repositories_inside:
+                told = "not part of the change: %d folders with a repository of their own"
+                self._output.say(told % taken.repositories_inside)
         except CutShort:
             self._outcome.fail("collect_failed", "collect", "Taking the changeset took too long.")
-        except changeset.CollectFailed as failed:
-            self._outcome.fail("collect_failed", "collect", str(failed), failed.line)
+        except CollectFailed as failed:
+            self._outcome.fail("disk_full" if full else failed.type, "collect", str(failed), failed.line)
         finally:
             self._end_processes()
+
+    def _disk_is_full(self) -> bool:
+        return any(checks.free_bytes(at) < DISK_FULL_BYTES for at in (self._places.work, self._places.state))
 
     def _collect_watch(self) -> Callable[[], str]:
         """Patience for the changeset: shorter from the moment that somebody waits for an interrupt."""

@@ -173,7 +173,10 @@ def _doubt(said: Conversation, ended: Ended, result: Any, schema_given: bool) ->
             return Judgement("hook_blocked", line=said.text())
         if not said.compacted:
             return Judgement("agent_error", "Claude Code ended without asking the model.", said.text())
-    if schema_given and result.get("structured_output") is None:
+    answer, unfit = said.structured()
+    if unfit:
+        return Judgement("structured_output_invalid", "It is too large to be handed on, or not JSON.")
+    if schema_given and answer is None:
         return Judgement("structured_output_missing")
     return None
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flaude_guest import protocol
+from flaude_guest.events import number, whole, word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,13 +73,13 @@ class Outcome:
             "exit_code": run.ended.exit_code,
             "signal": run.ended.signal,
             "session_id": session_id,
-            "subtype": result.get("subtype"),
+            "subtype": word(result.get("subtype")),
             "is_error": result.get("is_error") is not False,
-            "terminal_reason": result.get("terminal_reason"),
-            "num_turns": result.get("num_turns"),
-            "cost_usd": result.get("total_cost_usd"),
+            "terminal_reason": word(result.get("terminal_reason")),
+            "num_turns": whole(result.get("num_turns")),
+            "cost_usd": number(result.get("total_cost_usd")),
             "result": said.text(),
-            "structured_output": result.get("structured_output"),
+            "structured_output": said.structured()[0],
             "permission_denials": said.denials(),
             "model": said.model,
             "lingered": bool(run.ended.cut) and said.good_result,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TICK_S = 0.2
 TERM_GRACE_S = 5.0
+_HURRIED = frozenset({"cancelled", "collect"})
+"""Reasons with somebody waiting behind them."""
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -53,6 +55,10 @@ class Ended:
     def code(self) -> int:
         """As a shell says it: 128 + signal."""
         return 128 + self.signal if self.signal is not None else int(self.exit_code or 0)
+
+
+class NotStarted(OSError):
+    """The program, or the folder to run it in, is not there, or the machine can start no more."""
 
 
 def _ignore(_data: bytes) -> None:
@@ -90,28 +96,30 @@ class Processes:
         out: Sink = _ignore,
         err: Sink | None = None,
         watch: Watch = _never,
-        at_once: frozenset[str] = frozenset({"cancelled", "collect"}),
     ) -> Ended:
         """Run to the end, or until `watch` gives a reason: then SIGTERM, and SIGKILL 5 s later.
 
-        Reasons in `at_once` get SIGKILL straight away, also when they come after another one. Without `err`
-        both streams go to `out`. Raises OSError when the program cannot be started.
+        Reasons that are in a hurry get SIGKILL straight away, also when they come after another one. Without
+        `err` both streams go to `out`. Raises NotStarted.
         """
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if err is None else subprocess.PIPE,
-            cwd=cwd,
-            env=dict(env),
-            start_new_session=True,
-            bufsize=0,
-            **as_user(who),
-        )
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if err is None else subprocess.PIPE,
+                cwd=cwd,
+                env=dict(env),
+                start_new_session=True,
+                bufsize=0,
+                **as_user(who),
+            )
+        except OSError as error:
+            raise NotStarted(error.errno, error.strerror) from error
         with process:
             try:
                 pumps = Pumps(process, stdin, out, err, self._wake)
-                cut, cut_at = self._attend(process, pumps, watch, at_once)
+                cut, cut_at = self._attend(process, pumps, watch)
                 pumps.drain()
             except BaseException:
                 _signal_group(process, signal.SIGKILL)  # or leaving the block would wait for it
@@ -120,7 +128,7 @@ class Processes:
         return Ended(code if code >= 0 else None, -code if code < 0 else None, cut, cut_at)
 
     def _attend(
-        self, process: subprocess.Popen[bytes], pumps: Pumps, watch: Watch, at_once: frozenset[str]
+        self, process: subprocess.Popen[bytes], pumps: Pumps, watch: Watch
     ) -> tuple[str, float | None]:
         """Pump until the process is gone; what it left running does not keep us. Returns (cut, cut_at)."""
         cut, cut_at, kill_at = "", None, 0.0
@@ -132,8 +140,8 @@ class Processes:
                 cut = watch()
                 if cut:
                     cut_at, kill_at = time.time(), time.monotonic() + TERM_GRACE_S
-                    _signal_group(process, signal.SIGKILL if cut in at_once else signal.SIGTERM)
-            elif time.monotonic() >= kill_at or watch() in at_once:
+                    _signal_group(process, signal.SIGKILL if cut in _HURRIED else signal.SIGTERM)
+            elif time.monotonic() >= kill_at or watch() in _HURRIED:
                 _signal_group(process, signal.SIGKILL)
 
     def pause(self, seconds: float, watch: Watch) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Iterator, Mapping
 
-from flaude_guest.conversation import blocks
+from flaude_guest.events import blocks, number
 
 TOOL_INPUT_CHARS = 200
 TOOL_RESULT_LINES = 5
@@ -97,8 +97,8 @@ def _system(event: Mapping[str, Any], full: bool) -> Iterator[str]:
 
 
 def _result(event: Mapping[str, Any]) -> str:
-    cost = event.get("total_cost_usd")
-    money = ", %.4f USD" % cost if isinstance(cost, (int, float)) else ""
+    cost = number(event.get("total_cost_usd"))
+    money = "" if cost is None else ", %.4f USD" % cost
     ending = event.get("terminal_reason") or event.get("subtype")
     error = " with an error" if event.get("is_error") is not False else ""
     return "Claude Code ended%s: %s, %s turns%s" % (error, ending, event.get("num_turns"), money)

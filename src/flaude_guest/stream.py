@@ -76,11 +76,14 @@ class Transcript:
     """The raw stream in a file of root's; when that is full its last line says so."""
 
     def __init__(self, path: Path, limit: int = TRANSCRIPT_MAX_BYTES) -> None:
-        self._file = open_private(path)
         self._room = limit
         self._limit = limit
         self.cut = False
         self.failed = False
+        try:
+            self._file = open_private(path)
+        except OSError:
+            self.failed = True
 
     def write(self, data: bytes) -> None:
         if self.cut or self.failed:
@@ -93,6 +96,8 @@ class Transcript:
             self._put(b"\n" + json.dumps(note).encode("ascii") + b"\n")
 
     def close(self) -> None:
+        if self.failed:
+            return
         try:
             self._file.close()
         except OSError:

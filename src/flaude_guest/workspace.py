@@ -30,7 +30,7 @@ if [ -e "$BARE/shallow" ]; then cat -- "$BARE/shallow" > .git/shallow; fi
 git remote add origin "$URL"
 git config user.name Claude
 git config user.email noreply@anthropic.com
-if [ -n "$BRANCH" ]; then
+if [ -n "$BRANCH" ] && git check-ref-format --branch "$BRANCH" > /dev/null 2>&1; then
   git update-ref "refs/remotes/origin/$BRANCH" "$SHA"
   git checkout --quiet -B "$BRANCH" "$SHA"
   git branch --quiet --set-upstream-to="origin/$BRANCH"

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.guest import NONCE, agent, good, guest, job
+from tests.support.guest import NONCE, agent, good, guest, job, pinned, repository
 
 from flaude_guest import supervisor
 from flaude_guest.output import Output
@@ -81,3 +81,52 @@ def test_a_deadline_that_never_comes(tmp_path: Path, seconds: str) -> None:
     with guest(tmp_path, FLAUDE_DEADLINE_S=seconds) as g:
         assert g.exit_code() == 70
     assert g.lines()[-1] == "[flaude:exit:70]"
+
+
+def test_a_setup_that_is_too_long_to_start(tmp_path: Path) -> None:
+    """A command that the system does not take is the setup's failure, not a bug of ours."""
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.ask("provision", stdin=job(setup="true #" + "x" * 200_000))
+        error = g.result()["error"]
+    assert (error["type"], error["phase"]) == ("setup_command_failed", "setup")
+    assert error["line"] == "Argument list too long"
+
+
+def test_a_setup_that_takes_the_folder_away(tmp_path: Path) -> None:
+    """Claude Code has nowhere to work, and what is left is not taken for the deletion of every file."""
+    sha = repository(tmp_path / "up", {"a": "1\n"})
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)], setup="rm -rf ../repo"))
+        result = g.result()
+    assert result["error"]["type"] == "agent_start_failed"
+    assert result["changeset"] is None
+
+
+def test_an_agent_that_takes_the_folder_away(tmp_path: Path) -> None:
+    """A run whose work cannot be found is not a success."""
+    sha = repository(tmp_path / "up", {"a": "1\n"})
+    program = agent(tmp_path, "say init; mv ../repo ../moved; say result")
+    with guest(tmp_path / "g", claude=program) as g:
+        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)]))
+        result = g.result()
+    assert (result["error"]["type"], result["error"]["phase"]) == ("collect_failed", "collect")
+    assert result["files"].keys() == {"transcript"}
+
+
+def test_a_schema_in_claude_args_is_a_schema(tmp_path: Path) -> None:
+    """Who asks for a structured answer in claude_args is told too when there is none."""
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.ask("provision", stdin=job(agent={"claude_args": ["--json-schema", "{}"]}))
+        assert g.result()["error"]["type"] == "structured_output_missing"
+
+
+def test_repositories_inside_are_told(tmp_path: Path) -> None:
+    """A repository that the agent made in its folder is not part of the change, and the log says so."""
+    sha = repository(tmp_path / "up", {"a": "1\n"})
+    program = agent(tmp_path, "say init; git init -q inside; touch inside/file; say result")
+    with guest(tmp_path / "g", claude=program) as g:
+        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)]))
+        result = g.result()
+    assert result["ok"] is True
+    assert result["changeset"]["files"] == 0
+    assert "[flaude] not part of the change: 1 folders with a repository of their own" in g.lines()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.guest import NONCE, job
 
-from flaude_guest import agent
+from flaude_guest import agent, events
 from flaude_guest.job import Job, read
 from flaude_guest.places import Places, image_environment
 
@@ -114,4 +114,4 @@ def test_the_images_environment_is_what_the_build_wrote_down(tmp_path: Path) -> 
 @pytest.mark.parametrize("line", [b"", b"[]", b"7", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_event(line: bytes) -> None:
     """Anything but a JSON object is text."""
-    assert agent.parse(line) is None
+    assert events.parse(line) is None

@@ -10,7 +10,7 @@ import pytest
 from tests.support.claude_runs import INDEX, RUNS, TYPE_OF, WARNED
 
 from flaude_action.catalog import CATALOG
-from flaude_guest import agent, conversation, journey, judgement, outcome
+from flaude_guest import conversation, events, journey, judgement, outcome
 from flaude_guest.conversation import Conversation
 from flaude_guest.judgement import judge
 from flaude_guest.processes import Ended
@@ -25,7 +25,7 @@ def heard(*events: dict[str, Any]) -> Conversation:
 
 def recorded(case: str) -> Conversation:
     lines = (RUNS / f"{case}.jsonl").read_bytes().splitlines()
-    return heard(*[event for line in lines if (event := agent.parse(line)) is not None])
+    return heard(*[event for line in lines if (event := events.parse(line)) is not None])
 
 
 def ended(case: str) -> Ended:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flaude_guest.agent import parse
+from flaude_guest.events import parse
 from flaude_guest.rendering import render
 
 RUNS = Path(__file__).parents[1] / "reference" / "claude-runs"
@@ -80,3 +80,16 @@ def test_strange_events_do_not_break_it(event: dict[str, Any]) -> None:
     """Whatever the shape, there are only strings."""
     for full in (False, True):
         assert all(isinstance(line, str) for line in lines(event, full=full))
+
+
+@pytest.mark.parametrize("cost", [10**400, float("inf"), "much", None, True])
+def test_a_price_that_is_none(cost: Any) -> None:
+    """A result with a strange price is shown without one."""
+    event = {
+        "type": "result",
+        "is_error": False,
+        "subtype": "success",
+        "num_turns": 1,
+        "total_cost_usd": cost,
+    }
+    assert list(render(event, full=True)) == ["Claude Code ended: success, 1 turns"]

@@ -1,0 +1,121 @@
+"""The result document: whatever the agent's stream says, it stays small, plain, and true to the verdict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flaude_guest import events, protocol
+from flaude_guest.agent import AgentRun
+from flaude_guest.conversation import Conversation
+from flaude_guest.judgement import judge
+from flaude_guest.outcome import Outcome
+from flaude_guest.processes import Ended
+
+CLEAN = Ended(0, None)
+TURN = {"type": "assistant", "message": {"model": "m", "content": [{"type": "text", "text": "hi"}]}}
+GOOD = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "terminal_reason": "completed",
+    "num_turns": 1,
+    "total_cost_usd": 0.5,
+    "result": "done",
+}
+DEPTH = 900
+
+
+def outcome_of(*lines: str) -> Outcome:
+    """Claude Code printed these lines and exited with 0."""
+    said = Conversation()
+    for line in ('{"type":"system","subtype":"init"}', *lines):
+        event = events.parse(line.encode())
+        if event is not None:
+            said.note(event, 1000.0)
+    outcome = Outcome()
+    outcome.agent_ended(AgentRun(CLEAN, said, ""), judge(said, CLEAN), "session", 0)
+    return outcome
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    """As the host reads it: whole, in one exec answer."""
+    text = protocol.canonical_json(outcome.document("n" * 16, Path("/nonexistent")))
+    assert len(text) < 900_000
+    assert not [word for word in ("NaN", "Infinity") if word in text]
+    read: dict[str, Any] = json.loads(text)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "told"),
+    [
+        ("total_cost_usd", "0.5", ("cost_usd", 0.5)),
+        ("total_cost_usd", "1e999", ("cost_usd", None)),
+        ("total_cost_usd", "1" + "0" * 400, ("cost_usd", None)),
+        ("total_cost_usd", "-1", ("cost_usd", None)),
+        ("total_cost_usd", '"much"', ("cost_usd", None)),
+        ("num_turns", "7", ("num_turns", 7)),
+        ("num_turns", "true", ("num_turns", None)),
+        ("num_turns", "[[]]", ("num_turns", None)),
+    ],
+)
+def test_numbers_are_numbers(field: str, text: str, told: tuple[str, Any]) -> None:
+    """A number of the stream is in the result as one that any reader can hold, or not at all."""
+    event = json.dumps({**GOOD, field: "HERE"}).replace('"HERE"', text)
+    assert document(outcome_of(json.dumps(TURN), event))["agent"][told[0]] == told[1]
+
+
+@pytest.mark.parametrize("value", ["x" * 10_000_000, ["x"] * 1_000_000, {"a": "b"}, 7])
+def test_words_are_short(value: Any) -> None:
+    """Codes that are none neither fill the document nor change its shape."""
+    told = document(
+        outcome_of(json.dumps(TURN), json.dumps({**GOOD, "subtype": value, "terminal_reason": value}))
+    )
+    assert (told["agent"]["subtype"], told["agent"]["terminal_reason"]) == (None, None)
+    assert told["error"]["type"] == "agent_error"
+
+
+def test_the_longest_text_fits() -> None:
+    """A final text of controls and a list of denials still leave a document that one answer can carry."""
+    denials = [{"tool_name": "\u0001" * 1000}] * 1000
+    event = {**GOOD, "result": "\u0001" * 1_000_000, "permission_denials": denials}
+    told = document(outcome_of(json.dumps(TURN), json.dumps(event)))
+    assert told["ok"] is True
+    assert len(told["agent"]["result"]) == 64 * 1024
+
+
+def test_a_structured_answer() -> None:
+    """What the model answered is handed on as it is."""
+    answer = {"a": [1, None, "x"]}
+    event = json.dumps({**GOOD, "structured_output": answer})
+    assert document(outcome_of(json.dumps(TURN), event))["agent"]["structured_output"] == answer
+
+
+@pytest.mark.parametrize("text", ['"' + "x" * 1_000_000 + '"', "1e999"], ids=["large", "infinite"])
+def test_a_structured_answer_that_cannot_be_handed_on(text: str) -> None:
+    """It is a failure: a success without what was asked for would be a lie."""
+    event = json.dumps({**GOOD, "structured_output": "HERE"}).replace('"HERE"', text)
+    told = document(outcome_of(json.dumps(TURN), event))
+    assert told["error"]["type"] == "structured_output_invalid"
+    assert told["agent"]["structured_output"] is None
+
+
+def test_a_limit_that_ends_never() -> None:
+    """A reset time that is no time is not passed on."""
+    for at in ("1e999", "1" + "0" * 400, "-5", "1e18"):
+        limit = '{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":' + at + "}}"
+        failed = {**GOOD, "is_error": True, "terminal_reason": "api_error", "api_error_status": 429}
+        error = document(outcome_of(limit, json.dumps(failed)))["error"]
+        assert (error["type"], error["retry_at"]) == ("model_rate_limited", None)
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * DEPTH + "]" * DEPTH, '{"a":' * DEPTH + "1" + "}" * DEPTH, '{"a":NaN}']
+)
+def test_what_no_reader_takes_is_no_event(line: str) -> None:
+    """JSON nested deeper than the host could read it, and numbers that are none, are text."""
+    assert events.parse(b'{"type":"result","structured_output":' + line.encode() + b"}") is None
