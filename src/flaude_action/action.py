@@ -54,7 +54,7 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
     # Loaded here: a step that fails on its inputs pays for none of it.
     from flaude_action.event import Event
     from flaude_action.execution import Execution
-    from flaude_action.machine import run_digest
+    from flaude_action.launch import run_digest
     from flaude_action.outcome import Errand
     from flaude_action.preflight import preflight
     from flaude_action.step_report import report_outcome
@@ -127,7 +127,8 @@ async def post(environ: Mapping[str, str], stdout: TextIO) -> int:
 
 async def _reap(environ: Mapping[str, str], state: Mapping[str, str], report: Report) -> None:
     """Destroy every machine that carries this step's nonce, and say so."""
-    from flaude_action.machine import META_NONCE, destroy
+    from flaude_action.launch import META_NONCE
+    from flaude_action.machine import destroy
 
     async with _fly(environ, given_inputs(environ).get("fly_api_token")) as fly:
         for machine in await fly.list_machines(state["app"], metadata={META_NONCE: state["nonce"]}):

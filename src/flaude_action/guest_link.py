@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flaude_action.errors import FlyAPIError, GuestError
+from flaude_action.evidence import moment
 from flaude_action.fly_errors import may_pass
-from flaude_action.verdict import moment
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import COLLECT_CHUNK_BYTES, GUEST_COMMAND, PROTOCOL, STATUS_WAIT_S, digest
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from flaude_action.evidence import Evidence
+    from flaude_action.launch import Launch
     from flaude_action.logs import LogLine
-    from flaude_action.machine import Launch, Machine
+    from flaude_action.machine import Machine
     from flaude_action.machine_config import MachineConfig
-    from flaude_action.verdict import Evidence, Verdict
+    from flaude_action.verdict import Verdict
 
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")

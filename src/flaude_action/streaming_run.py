@@ -18,7 +18,7 @@ from flaude_action import __version__
 from flaude_action.errors import RunCancelled
 from flaude_action.execution import Execution
 from flaude_action.fly import Fly, base_urls
-from flaude_action.machine import run_digest
+from flaude_action.launch import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.run_result import RunResult
 

@@ -28,7 +28,12 @@ Strongest first, each with the name it bears in output `exit_code_source`:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from flaude_action.evidence import moment
+
+if TYPE_CHECKING:
+    from flaude_action.evidence import Evidence, ExitEvent, OwnStop
 
 Conclusion = Literal["success", "failure", "cancelled", "skipped"]
 Source = Literal["guest_result", "api_event", "api_status", "log_marker", "platform_log", "none"]
@@ -37,85 +42,7 @@ Source = Literal["guest_result", "api_event", "api_status", "log_marker", "platf
 _GUEST_CODES = {70: "environment_unusable", 75: "boot_marker_missing", 124: "run_timeout", 130: "cancelled"}
 _UNREADABLE = "Fly told of the end, but not in words that this version knows."
 _NEVER_STARTED = "Nothing ever ran on it: an image that Fly cannot pull is the usual cause."
-_DECIDING = {"exit_code", "oom_killed", "requested_stop", "signal", "guest_signal"}
-_FAR_FUTURE = 4102444800  # the year 2100
 _NOT_STARTED_CODES = {126, 127}  # POSIX shells and init: command not executable, not found
-
-
-@dataclass(frozen=True)
-class ExitEvent:
-    """The newest exit of this launch, as Fly told it. None means that the key was absent.
-
-    `unknown_keys` are members that no recorded payload has, or that have another type of value; with one of
-    them present an absent `exit_code` is not read as 0, and even a spelled one is not when the member could
-    have told of an end by force. `guest_exit_code` is the VM's side and never the job's result: it only keeps
-    an absent code from being read as 0. https://fly.io/docs/machines/api/machines-resource/
-    """
-
-    type: str = "exit"
-    exit_code: int | None = None
-    signal: int | None = None
-    guest_signal: int | None = None
-    oom_killed: bool | None = None
-    requested_stop: bool | None = None
-    error: str = ""
-    guest_exit_code: int | None = None
-    unknown_keys: tuple[str, ...] = ()
-
-    @property
-    def fatal_signal(self) -> int | None:
-        """The signal that ended the workload; -1 and 0 mean none."""
-        for number in (self.signal, self.guest_signal):
-            if number is not None and number > 0:
-                return number
-        return None
-
-    @property
-    def code(self) -> int | None:
-        """The exit code, with Fly's omitted zero read back; None when the event does not tell."""
-        if self.exit_code:
-            return self.exit_code if self.exit_code > 0 else None
-        if self.exit_code == 0:
-            return None if _DECIDING.intersection(self.unknown_keys) else 0
-        told = self.oom_killed or self.fatal_signal or self.error or self.guest_exit_code or self.unknown_keys
-        return 0 if self.type == "exit" and not told else None
-
-
-@dataclass(frozen=True)
-class OwnStop:
-    """A decision of ours, recorded before the first signal went out. `at` is in epoch seconds, by the clock
-    that the guest's times are told by: the machine's."""
-
-    type: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that is known of one run.
-
-    `result` is only set when its digest was right; `provisioned` says that our guest had taken the job,
-    `never_started` that Fly's events tell of no start, `has_delivery` that a run which went well may owe us a
-    patch. `trouble` is the catalog id of what kept us from learning more, `work_lost` that the agent changed
-    files whose patch did not reach us.
-    """
-
-    ours: bool
-    result: dict[str, Any] | None = None
-    result_tampered: bool = False
-    provisioned: bool = False
-    exit: ExitEvent | None = None
-    never_started: bool = False
-    state: str = ""
-    gone: bool = False
-    marker: int | None = None
-    marker_is_last: bool = False
-    log_complete: bool = False
-    platform_code: int | None = None
-    own_stop: OwnStop | None = None
-    has_delivery: bool = False
-    trouble: str = ""
-    work_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,13 +64,6 @@ class Verdict:
     @property
     def ok(self) -> bool:
         return self.conclusion == "success"
-
-
-def moment(told: object) -> float | None:
-    """Seconds since 1970, when it is a time that a clock of this century can show."""
-    if not isinstance(told, int | float) or isinstance(told, bool) or not 0 < told < _FAR_FUTURE:
-        return None
-    return float(told)
 
 
 def judge(evidence: Evidence) -> Verdict:

@@ -111,11 +111,11 @@ async def unless_cancelled(work: Awaitable[T], cancellation: Cancellation) -> T:
             task.exception()  # retrieved: who stops the work does not want to hear how it failed
 
 
-async def patiently(work: Awaitable[T], cancellation: Cancellation, grace_s: float) -> T | None:
-    """The work's result, however long it takes. Once a stop is asked for it has `grace_s` more; then it is
-    cancelled, and None."""
+async def patiently(work: Awaitable[T], until: Awaitable[None], grace_s: float) -> T | None:
+    """The work's result, however long it takes. When `until` comes first the work has `grace_s` more; then it
+    is cancelled, and the result is None."""
     task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(cancellation.wait())
+    stop = asyncio.ensure_future(until)
     either: set[asyncio.Future[Any]] = {task, stop}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -20,13 +20,14 @@ from flaude_action.errors import (
     InternalError,
     RunCancelled,
 )
+from flaude_action.evidence import Evidence, ExitEvent, OwnStop
 from flaude_action.inputs import Inputs
 from flaude_action.outcome import Outcome
 from flaude_action.publish import publish
 from flaude_action.report import Report
 from flaude_action.step import Step
 from flaude_action.step_report import report_outcome
-from flaude_action.verdict import Evidence, ExitEvent, OwnStop, Source, Verdict
+from flaude_action.verdict import Source, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,8 @@ from flaude_action import machine as module
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_models import Machine as FlyMachine
-from flaude_action.machine import META_NONCE, End, Launch, Machine, destroy
+from flaude_action.launch import META_NONCE, Launch
+from flaude_action.machine import End, Machine, destroy
 from flaude_action.waiting import Cancellation, Deadline
 
 if TYPE_CHECKING:

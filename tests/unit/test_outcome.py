@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flaude_action.evidence import Evidence
 from flaude_action.outcome import Outcome, number
-from flaude_action.verdict import Evidence, judge
+from flaude_action.verdict import judge
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaude_action.catalog import CATALOG
-from flaude_action.verdict import Evidence, ExitEvent, OwnStop, judge
+from flaude_action.evidence import Evidence, ExitEvent, OwnStop
+from flaude_action.verdict import judge
 
 
 def good(**changes: Any) -> dict[str, Any]:
