@@ -18,8 +18,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from flaude_guest import job as jobs
-from flaude_guest import protocol
+from flaude_guest import job_document, protocol
 from flaude_guest.verbs import ANSWER_END
 
 if TYPE_CHECKING:
@@ -103,12 +102,12 @@ class Control:
         verb = args[0] if args else ""
         try:
             return {"code": 0, "document": self._verbs.get(verb, _unknown)(args[1:], stdin)}, verb
-        except (Refused, jobs.JobRefused) as refused:
+        except (Refused, job_document.JobRefused) as refused:
             error = {"type": refused.type, "message": str(refused)}
             return {"code": 2, "document": {"protocol": protocol.PROTOCOL, "error": error}}, verb
 
     def _provision(self, _args: Sequence[str], stdin: str) -> dict[str, Any]:
-        taken = self._record.provision(jobs.read(_json(stdin), self._record.nonce))
+        taken = self._record.provision(job_document.read(_json(stdin), self._record.nonce))
         return {
             "protocol": protocol.PROTOCOL,
             "nonce": self._record.nonce,
@@ -173,7 +172,7 @@ def _unknown(_args: Sequence[str], _stdin: str) -> dict[str, Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused("config_invalid", "The job is not JSON.") from None
 
 

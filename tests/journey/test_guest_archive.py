@@ -20,7 +20,8 @@ from flaude_guest import archive as archives
 from flaude_guest.archive import fetch_archive
 from flaude_guest.fetch import BASE, CloneFailed
 from flaude_guest.git import CutShort, Git
-from flaude_guest.job import Archive, Repository, read
+from flaude_guest.job import Archive, Repository
+from flaude_guest.job_document import read
 from flaude_guest.places import Places
 from flaude_guest.processes import Processes
 from flaude_guest.record import Wake

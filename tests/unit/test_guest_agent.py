@@ -8,11 +8,13 @@ import pytest
 from tests.support.guest import NONCE, job
 
 from flaude_guest import agent, events
-from flaude_guest.job import Job, read
+from flaude_guest.job_document import read
 from flaude_guest.places import Places, image_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from flaude_guest.job import Job
 
 PLACES = Places.of({"FLAUDE_HOME": "/private/home", "PATH": "/tools"}, isolated=False)
 

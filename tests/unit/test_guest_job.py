@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.guest import NONCE, job
 
-from flaude_guest.job import JobRefused, read
+from flaude_guest.job_document import JobRefused, read
 
 REPOSITORY = {
     "url": "https://github.com/o/n.git",
