@@ -152,12 +152,17 @@ class RegistryHttp:
         write = request.method not in ("HEAD", "GET")
         key = (image.host, image.path, write)
         credential = self._credentials.get(image.host)
-        answer = await self._send(request, self._grants.get(key) or _basic(credential))
-        if answer.status != 401 or _origin(answer.url) != _origin(request.url):
-            return answer  # whoever it redirects to may ask for a login as well: for none of ours
-        asked = bearer_challenge(answer.headers.get("www-authenticate", ""))
-        if not asked.get("realm"):
-            return answer  # Basic is what was sent already, when we have any
+        held = self._grants.get(key) or _basic(credential)
+        answer = await self._send(request, held)
+        if answer.status not in (401, 403):
+            return answer
+        asked = _asked_for(request, answer)
+        if (
+            held and not asked
+        ):  # GitHub's registry denies Basic, and says only to nobody what it wants instead
+            asked = _asked_for(request, await self._send(request, ""))
+        if not asked:
+            return answer
         granted = await self._token(image, asked, credential, write=write)
         if not granted:
             return answer
@@ -208,6 +213,14 @@ def bearer_challenge(header: str) -> dict[str, str]:
         elif scheme == "bearer":
             asked[name.lower()] = quoted or bare
     return asked
+
+
+def _asked_for(request: httpx.Request, answer: Answer) -> dict[str, str]:
+    """What the registry wants for a token. Whoever it redirects to may want a login too: none of ours."""
+    if answer.status != 401 or _origin(answer.url) != _origin(request.url):
+        return {}
+    asked = bearer_challenge(answer.headers.get("www-authenticate", ""))
+    return asked if asked.get("realm") else {}
 
 
 async def _only_tls(request: httpx.Request) -> None:

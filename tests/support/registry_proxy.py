@@ -43,6 +43,8 @@ class Proxy:
     delays: list[tuple[str, float]] = field(default_factory=list)
     basic: tuple[str, str] | None = None
     bearer: tuple[str, str] | None = None
+    denies_basic: bool = False
+    """Whether Basic is refused without a challenge, as GitHub's registry does."""
 
     def refuse(self, pattern: str, status: int, text: str = "", **headers: str) -> None:
         """Answer like this, in the registry's place, where the pattern is found in "METHOD /path"."""
@@ -130,6 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
             good = authorization == _basic(*proxy.bearer) if proxy.bearer else False
             note(status := 200 if good else 401)
             return self._say(status, json.dumps({"token": BEARER}) if good else "no")
+        if proxy.denies_basic and authorization.startswith("Basic "):
+            note(403)
+            return self._say(403, '{"errors":[{"code":"DENIED","message":"invalid token"}]}')
         if challenge := proxy.challenge(path, authorization):
             note(401)
             unknown = '{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}'
