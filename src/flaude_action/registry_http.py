@@ -157,9 +157,8 @@ class RegistryHttp:
         if answer.status not in (401, 403):
             return answer
         asked = _asked_for(request, answer)
-        if (
-            held and not asked
-        ):  # GitHub's registry denies Basic, and says only to nobody what it wants instead
+        if held and not asked:
+            # GitHub's registry denies Basic, and tells only who sends nothing what it wants instead.
             asked = _asked_for(request, await self._send(request, ""))
         if not asked:
             return answer
