@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flaude_action import __version__
+from flaude_action import DEFAULT_IMAGE, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = verbs.add_parser("doctor", help="try on your own Fly app what this action relies on")
     doctor.add_argument("--app", required=True, help="the Fly app; one short machine is made in it")
-    doctor.add_argument("--image", required=True, help="the machine image, as the step would name it")
+    doctor.add_argument(
+        "--image", default=DEFAULT_IMAGE, help="what the step's `image:` says (default: this release's)"
+    )
     doctor.add_argument("--region", default="", help="where (default: Fly chooses)")
     doctor.set_defaults(verb=_doctor)
 
