@@ -33,8 +33,8 @@ class ApiError:
 class Conversation:
     """Facts of one run so far. `result` is the last result event, `result_at` when it came (epoch).
 
-    A result is taken back when the model speaks on after it: a background task's end starts another turn, and
-    only that turn's result tells how it all ended.
+    A result is taken back when another turn begins after it or the model speaks on: a background task's end
+    starts one, and only that turn's result tells how it all ended.
     """
 
     started: bool = False
@@ -107,6 +107,7 @@ class Conversation:
         subtype = event.get("subtype")
         if subtype == "init":
             self.started = True
+            self.result = self.result_at = None
             self.model = str(event.get("model") or "")[:200]
             servers = event.get("mcp_servers")
             if isinstance(servers, list):

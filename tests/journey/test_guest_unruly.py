@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -130,3 +134,101 @@ def test_repositories_inside_are_told(tmp_path: Path) -> None:
     assert result["ok"] is True
     assert result["changeset"]["files"] == 0
     assert "[flaude] not part of the change: 1 folders with a repository of their own" in g.lines()
+
+
+def slow_git(folder: Path) -> dict[str, str]:
+    """A PATH with a git that takes its time over the changeset, whose every call begins so."""
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "git"
+    program.write_text(f'#!/bin/sh\n[ "$1" = diff-files ] && sleep 30\nexec {shutil.which("git")} "$@"\n')
+    program.chmod(0o755)
+    return {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("how", ["interrupt", "SIGTERM"])
+def test_a_stop_while_the_work_is_collected(tmp_path: Path, how: str) -> None:
+    """Who waits for the result gets it in time, without the changeset; nothing is left running."""
+    sha = repository(tmp_path / "up", {"a": "1\n"})
+    with guest(tmp_path / "g", claude=good(tmp_path), **slow_git(tmp_path)) as g:
+        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)]))
+        g.phase("collect")
+        began = time.monotonic()
+        if how == "interrupt":
+            result = g.ask("interrupt")["result"]
+        else:
+            g.process.send_signal(signal.SIGTERM)
+            result = g.result(5)
+        assert time.monotonic() - began < 3
+        assert (result["error"]["type"], result["error"]["phase"]) == ("collect_failed", "collect")
+        assert result["agent"]["is_error"] is False
+        g.ask("release")
+        assert g.exit_code() == 1
+
+
+def test_an_interrupt_while_setup_runs(tmp_path: Path) -> None:
+    """Setup is ended at once with what it started, Claude Code is not, and the work of setup comes back."""
+    sha = repository(tmp_path / "up", {"a": "1\n"})
+    setup = "echo two > a; trap '' TERM; (setsid sleep 9753 &); while :; do sleep 0.1; done"
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)], setup=setup))
+        g.phase("setup")
+        time.sleep(0.5)
+        result = g.ask("interrupt")["result"]
+        assert b"+two" in g.collect("patch")
+        assert subprocess.run(["pgrep", "-fx", "sleep 9753"], check=False).returncode == 1
+        g.ask("release")
+        assert g.exit_code() == 130
+    assert (result["error"]["type"], result["error"]["phase"]) == ("cancelled", "setup")
+    assert result["agent"] is None
+
+
+def test_an_interrupt_before_there_is_a_job(tmp_path: Path) -> None:
+    """There is nothing to wait for, so the guest goes."""
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.phase("waiting")
+        g.verb("interrupt")
+        assert g.exit_code(3) == 130
+    assert g.lines()[-2:] == ["[flaude] cancelled before a job came", "[flaude:exit:130]"]
+
+
+def test_a_job_that_is_brought_twice(tmp_path: Path) -> None:
+    """The second time it is the same job; another job with the same nonce does not take its place."""
+    program = agent(tmp_path, "say init; echo x >> runs; until [ -e go ]; do sleep 0.05; done; say result")
+    with guest(tmp_path / "g", claude=program) as g:
+        assert g.ask("provision", stdin=job(setup="echo first > who"))["repeated"] is False
+        assert g.ask("provision", stdin=job(setup="echo second > who"))["repeated"] is True
+        g.phase("agent")
+        assert g.ask("provision", stdin=job())["repeated"] is True
+        folder = tmp_path / "g" / "workspace" / "work"
+        (folder / "go").touch()
+        assert g.result()["ok"] is True
+        assert g.ask("provision", stdin=job())["repeated"] is True
+    assert ((folder / "who").read_text(), (folder / "runs").read_text()) == ("first\n", "x\n")
+
+
+def test_the_deadline_ends_a_hold(tmp_path: Path) -> None:
+    """A good result that nobody fetches does not keep the machine, and stays a good one."""
+    with guest(tmp_path / "g", claude=good(tmp_path), FLAUDE_DEADLINE_S="3") as g:
+        g.ask("provision", stdin=job(limits={"hold_s": 600}))
+        assert g.result()["ok"] is True
+        assert g.exit_code(6) == 0
+    assert g.lines()[-2:] == ["[flaude] the machine's deadline of 3 s has passed", "[flaude:exit:0]"]
+
+
+def test_a_log_that_stalls_is_not_the_agents_silence(tmp_path: Path) -> None:
+    """While nobody reads the log nothing is read of the agent either, so its silence cannot be judged."""
+    program = agent(tmp_path, "say init; head -c 300000 /dev/zero | tr '\\0' x; echo; sleep 3; say result")
+    reader, writer = os.pipe()
+    with guest(tmp_path / "g", claude=program, stdout=writer) as g:
+        os.close(writer)
+        g.ask("provision", stdin=job(limits={"idle_timeout_s": 1.2}))
+        g.phase("agent")
+        time.sleep(2.2)
+        drain = threading.Thread(target=lambda: all(iter(lambda: os.read(reader, 65536), b"")), daemon=True)
+        drain.start()
+        result = g.result()
+        g.ask("release")
+        g.exit_code()
+        drain.join(5)
+    os.close(reader)
+    assert result["ok"] is True, result["error"]

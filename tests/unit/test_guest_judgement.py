@@ -150,6 +150,41 @@ def test_a_result_is_taken_back_when_the_model_speaks_on() -> None:
     assert judge(heard(INIT, TURN, GOOD, TURN), CLEAN).type == "result_missing"
 
 
+def test_a_result_is_taken_back_when_another_turn_begins() -> None:
+    """What a background task's end sets going is not done before it has a result of its own."""
+    assert judge(heard(INIT, TURN, GOOD, INIT), CLEAN).type == "result_missing"
+    assert judge(heard(INIT, TURN, GOOD, INIT, TURN, GOOD), CLEAN).ok
+
+
+BAD = {**GOOD, "subtype": "error_during_execution", "is_error": True, "terminal_reason": "model_error"}
+NOTE = {"type": "system", "subtype": "task_notification"}
+ANSWERED = {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": "t"}]}}
+
+
+@pytest.mark.parametrize(
+    ("events", "how", "type_"),
+    [
+        ([GOOD, BAD], CLEAN, "agent_error"),
+        ([BAD, GOOD], CLEAN, ""),
+        ([GOOD, NOTE, ANSWERED], CLEAN, ""),
+        ([BAD], CLEAN, "agent_error"),
+        ([GOOD], Ended(None, 9), "killed_by_signal"),
+        ([GOOD], Ended(137, None), "killed_by_signal"),
+        ([GOOD], Ended(None, 15), "killed_by_signal"),
+        ([GOOD], Ended(None, 15, "linger", 2000.0), ""),
+        ([GOOD], Ended(None, 9, "cancelled", 2000.0), ""),
+        ([GOOD, NOTE], Ended(1, None), "agent_error"),
+        ([], Ended(0, None), "result_missing"),
+    ],
+    ids=str,
+)
+def test_the_last_result_and_the_end_decide_together(
+    events: list[dict[str, Any]], how: Ended, type_: str
+) -> None:
+    """Several results, words after a result, and ends of every kind after one."""
+    assert judge(heard(INIT, TURN, *events), how).type == type_
+
+
 @pytest.mark.parametrize(
     "change",
     [
