@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         RunCancelled,
     )
     from flaude_action.image import ImageRef, ensure_image
-    from flaude_action.machine_config import MachineConfig, RepoSpec
+    from flaude_action.machine_config import MachineConfig
+    from flaude_action.repo_spec import RepoSpec
     from flaude_action.run import (
         ensure_app,
         extract_exit_code_from_logs,
@@ -76,7 +77,7 @@ __all__ = [
 _ERRORS = frozenset(name for name in __all__ if name.endswith("Error")) | {"MachineTimeout", "RunCancelled"}
 _MODULES = {
     "MachineConfig": "machine_config",
-    "RepoSpec": "machine_config",
+    "RepoSpec": "repo_spec",
     "ImageRef": "image",
     "ensure_image": "image",
     "docker_build": "docker_steps",

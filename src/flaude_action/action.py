@@ -104,7 +104,8 @@ async def _with_links(
 
 
 def _fly(environ: Mapping[str, str], token: SecretStr | str | None) -> Fly:
-    from flaude_action.fly import Fly, base_urls
+    from flaude_action.fly import Fly
+    from flaude_action.fly_access import base_urls
 
     flaps, api = base_urls(environ)
     return Fly(token or "", flaps_url=flaps, api_url=api, user_agent=f"flaude-action/{__version__}")

@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flaude_action.errors import FlaudeError
-from flaude_action.machine_config import Archive
+from flaude_action.repo_spec import Archive
 
 if TYPE_CHECKING:
     from flaude_action.event import Event
     from flaude_action.github import Commit, GitHub
     from flaude_action.github_documents import Repository
-    from flaude_action.machine_config import MachineConfig, RepoSpec
+    from flaude_action.machine_config import MachineConfig
+    from flaude_action.repo_spec import RepoSpec
 
 _FULL_NAME = re.compile(r"(?!\.+/)[A-Za-z0-9_.-]+/(?!\.+$)[A-Za-z0-9_.-]+")
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from flaude_action.doctor_probes import WHEN_IT_IS_GONE, WHILE_IT_LIVES, Finding, Subject, tried
 from flaude_action.errors import FlaudeError, FlyAPIError
-from flaude_action.fly import Fly, base_urls
+from flaude_action.fly import Fly
+from flaude_action.fly_access import base_urls
 from flaude_action.input_values import Refused, app_name, image_reference, region_codes
 from flaude_action.launch import Launch, metadata, new_nonce, run_digest
 from flaude_action.machine import Machine

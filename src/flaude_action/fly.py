@@ -10,28 +10,30 @@ Rules: https://fly.io/docs/machines/api/ and, for the logs host, https://fly.io/
 from __future__ import annotations
 
 import math
-import re
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-import httpx
-
-from flaude_action.errors import ConfigError, FlyAPIError
-from flaude_action.fly_http import API_URL, FLAPS_URL, MARGIN_S, Answer, BaseUrls, Connection
+from flaude_action.errors import FlyAPIError
+from flaude_action.fly_access import API_URL, FLAPS_URL, BaseUrls, authorization, base_url
+from flaude_action.fly_events import Event, parse_events
+from flaude_action.fly_http import MARGIN_S, Connection
 from flaude_action.fly_models import (
     App,
-    Event,
     ExecResult,
     LogsPage,
     Machine,
     Region,
     WaitAnswer,
-    parse_events,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+
+    import httpx
+
+    from flaude_action.fly_access import SecretText
+    from flaude_action.fly_http import Answer
 
 WAIT_MAX_S: Final = 60
 """The server refuses a longer `wait` with 400."""
@@ -40,37 +42,6 @@ EVENTS_MAX: Final = 50
 EXEC_ANSWER_MAX_BYTES: Final = 8 * 1024 * 1024
 LIST_MAX_PAGES: Final = 100
 CREATE_S: Final = 60.0
-
-_MACAROON_PREFIXES = ("fm1r_", "fm1a_", "fm2_")
-
-
-class SecretText(Protocol):
-    def get_secret_value(self) -> str: ...
-
-
-def base_urls(environ: Mapping[str, str]) -> BaseUrls:
-    """The hosts flyctl's own variables name. Raises ConfigError when one is no http(s) URL."""
-    given = {"FLY_FLAPS_BASE_URL": FLAPS_URL, "FLY_API_BASE_URL": API_URL}
-    flaps, api = (_base_url(environ.get(name) or usual, name) for name, usual in given.items())
-    return BaseUrls(flaps, api)
-
-
-def authorization(token: str) -> str:
-    """The Authorization header for a Fly token in any form people store it in.
-
-    `FlyV1 <macaroons>` when a part starts like a macaroon, else `Bearer <token>`, whatever scheme (or two)
-    the text carries: the logs host refuses `Bearer FlyV1`. Raises ConfigError on text that is no token.
-    """
-    bare = token.strip()
-    while (scheme := re.match(r"(?:bearer|flyv1)(?:\s+|$)", bare, re.IGNORECASE)) is not None:
-        bare = bare[scheme.end() :]
-    parts = [part.strip() for part in bare.split(",") if part.strip()]
-    if not parts:
-        raise ConfigError("secret_missing", "The Fly token is empty.")
-    if not all(re.fullmatch(r"[!-~]+", part) for part in parts):
-        raise ConfigError("machine_auth_failed", "The Fly token holds characters that no token has.")
-    macaroons = any(part.startswith(_MACAROON_PREFIXES) for part in parts)
-    return ("FlyV1 " if macaroons else "Bearer ") + ",".join(parts)
 
 
 class Fly:
@@ -92,7 +63,7 @@ class Fly:
     ) -> None:
         text = token if isinstance(token, str) else token.get_secret_value()
         self.urls = BaseUrls(
-            _base_url(flaps_url or FLAPS_URL, "flaps_url"), _base_url(api_url or API_URL, "api_url")
+            base_url(flaps_url or FLAPS_URL, "flaps_url"), base_url(api_url or API_URL, "api_url")
         )
         self._connection = Connection(
             authorization(text), self.urls, transport=transport, user_agent=user_agent, retry_for=retry_for
@@ -286,18 +257,3 @@ def _segment(text: str) -> str:
     if text in ("", ".", ".."):
         raise ValueError(f"no name for a path: {text!r}")
     return quote(text, safe="")
-
-
-def _base_url(text: str, name: str) -> str:
-    """`name` is what the user knows it by: an environment variable, or the argument."""
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL:
-        url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise ConfigError(
-            "config_invalid",
-            f"{name} is not a URL like https://host or http://host:port.",
-            hint=f"Correct {name}, or leave it out: then it is Fly itself.",
-        )
-    return text.rstrip("/")

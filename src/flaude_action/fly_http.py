@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -19,8 +19,7 @@ from flaude_action.waiting import Deadline
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FLAPS_URL: Final = "https://api.machines.dev"
-API_URL: Final = "https://api.fly.io"
+    from flaude_action.fly_access import BaseUrls
 
 ANSWER_MAX_BYTES: Final = 4 * 1024 * 1024
 ERROR_MAX_BYTES: Final = 64 * 1024
@@ -34,13 +33,6 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 # stamina tells each retry to this logger; without a handler Python would print that to stderr.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
-
-
-class BaseUrls(NamedTuple):
-    """Where Fly is: the Machines API without `/v1`, and the host of the logs."""
-
-    flaps: str = FLAPS_URL
-    api: str = API_URL
 
 
 class Answer:

@@ -1,20 +1,19 @@
 """What Fly answers, as frozen dataclasses that parse leniently and never raise.
 
-Anything may be missing or of a wrong type: a text becomes "", a number None, a flag False. What an exit
-means is `verdict`'s; which answer is an error is `fly_errors`'.
+Anything may be missing or of a wrong type: a text becomes "", a number None, a flag False. A machine's
+history is `fly_events`; which answer is an error is `fly_errors`'.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-Nesting = Literal["exit_event", "MonitorEvent"]
+from flaude_action.fly_events import parse_events
+from flaude_action.fly_fields import mapping, number, signal, text, texts
 
-_EXIT_NUMBERS = ("exit_code", "guest_exit_code", "guest_signal", "signal")
-_EXIT_FLAGS = ("oom_killed", "requested_stop", "restarting")
-_EXIT_TEXTS = ("error", "guest_error")
+if TYPE_CHECKING:
+    from flaude_action.fly_events import Event
 
 
 @dataclass(frozen=True)
@@ -29,82 +28,13 @@ class ImageRef:
 
     @classmethod
     def parse(cls, raw: object) -> ImageRef:
-        it = _mapping(raw)
+        it = mapping(raw)
         return cls(
-            registry=_text(it.get("registry")),
-            repository=_text(it.get("repository")),
-            tag=_text(it.get("tag")),
-            digest=_text(it.get("digest")),
-            labels=_texts(it.get("labels")),
-        )
-
-
-@dataclass(frozen=True)
-class ExitEvent:
-    """The exit payload of an event.
-
-    `exit_code` is None when the member is absent: Fly omits zeros, so what absence means depends on the rest
-    (`keys`: every member's name as sent). `unknown_keys` are members we do not know, or know with another
-    type of value. Signals are None when Fly says -1 or nothing; `exited_at` is in epoch seconds.
-    """
-
-    exit_code: int | None
-    guest_exit_code: int | None
-    guest_signal: int | None
-    signal: int | None
-    oom_killed: bool
-    requested_stop: bool
-    restarting: bool
-    error: str
-    guest_error: str
-    exited_at: float | None
-    nesting: Nesting
-    keys: frozenset[str]
-    unknown_keys: frozenset[str]
-
-    @classmethod
-    def parse(cls, raw: dict[str, Any], nesting: Nesting) -> ExitEvent:
-        return cls(
-            exit_code=_number(raw.get("exit_code")),
-            guest_exit_code=_number(raw.get("guest_exit_code")),
-            guest_signal=_signal(raw.get("guest_signal")),
-            signal=_signal(raw.get("signal")),
-            oom_killed=raw.get("oom_killed") is True,
-            requested_stop=raw.get("requested_stop") is True,
-            restarting=raw.get("restarting") is True,
-            error=_text(raw.get("error")),
-            guest_error=_text(raw.get("guest_error")),
-            exited_at=_moment(raw.get("exited_at")),
-            nesting=nesting,
-            keys=frozenset(raw),
-            unknown_keys=frozenset(key for key, value in raw.items() if not _exit_member_known(key, value)),
-        )
-
-
-@dataclass(frozen=True)
-class Event:
-    """One entry of a machine's history: `timestamp` in epoch milliseconds, `request` as sent."""
-
-    id: str
-    type: str
-    status: str
-    source: str
-    timestamp: int | None
-    request: dict[str, Any]
-    exit: ExitEvent | None
-
-    @classmethod
-    def parse(cls, raw: object) -> Event:
-        it = _mapping(raw)
-        request = _mapping(it.get("request"))
-        return cls(
-            id=_text(it.get("id")),
-            type=_text(it.get("type")),
-            status=_text(it.get("status")),
-            source=_text(it.get("source")),
-            timestamp=_number(it.get("timestamp")),
-            request=request,
-            exit=_exit_of(request),
+            registry=text(it.get("registry")),
+            repository=text(it.get("repository")),
+            tag=text(it.get("tag")),
+            digest=text(it.get("digest")),
+            labels=texts(it.get("labels")),
         )
 
 
@@ -130,20 +60,20 @@ class Machine:
 
     @classmethod
     def parse(cls, raw: object) -> Machine:
-        it = _mapping(raw)
-        config = _mapping(it.get("config"))
+        it = mapping(raw)
+        config = mapping(it.get("config"))
         return cls(
-            id=_text(it.get("id")),
-            name=_text(it.get("name")),
-            state=_text(it.get("state")),
-            region=_text(it.get("region")),
-            instance_id=_text(it.get("instance_id")) or _text(it.get("version")),
+            id=text(it.get("id")),
+            name=text(it.get("name")),
+            state=text(it.get("state")),
+            region=text(it.get("region")),
+            instance_id=text(it.get("instance_id")) or text(it.get("version")),
             image_ref=ImageRef.parse(it.get("image_ref")),
             config=config,
-            metadata=_texts((config or _mapping(it.get("incomplete_config"))).get("metadata")),
+            metadata=texts((config or mapping(it.get("incomplete_config"))).get("metadata")),
             events=parse_events(it.get("events")),
-            created_at=_text(it.get("created_at")),
-            host_status=_text(it.get("host_status")),
+            created_at=text(it.get("created_at")),
+            host_status=text(it.get("host_status")),
         )
 
 
@@ -157,13 +87,13 @@ class App:
 
     @classmethod
     def parse(cls, raw: object) -> App:
-        it = _mapping(raw)
+        it = mapping(raw)
         return cls(
-            id=_text(it.get("id")),
-            name=_text(it.get("name")),
-            status=_text(it.get("status")),
-            organization=_text(_mapping(it.get("organization")).get("slug")),
-            network=_text(it.get("network")),
+            id=text(it.get("id")),
+            name=text(it.get("name")),
+            status=text(it.get("status")),
+            organization=text(mapping(it.get("organization")).get("slug")),
+            network=text(it.get("network")),
         )
 
 
@@ -177,8 +107,8 @@ class WaitAnswer:
 
     @classmethod
     def parse(cls, raw: object) -> WaitAnswer:
-        it = _mapping(raw)
-        return cls(_text(it.get("state")), _text(it.get("version")), _text(it.get("event_id")))
+        it = mapping(raw)
+        return cls(text(it.get("state")), text(it.get("version")), text(it.get("event_id")))
 
 
 @dataclass(frozen=True)
@@ -192,12 +122,12 @@ class ExecResult:
 
     @classmethod
     def parse(cls, raw: object) -> ExecResult:
-        it = _mapping(raw)
+        it = mapping(raw)
         return cls(
-            stdout=_text(it.get("stdout")),
-            stderr=_text(it.get("stderr")),
-            exit_code=_number(it.get("exit_code", 0)),
-            exit_signal=_signal(it.get("exit_signal")),
+            stdout=text(it.get("stdout")),
+            stderr=text(it.get("stderr")),
+            exit_code=number(it.get("exit_code", 0)),
+            exit_signal=signal(it.get("exit_signal")),
         )
 
 
@@ -210,10 +140,10 @@ class Region:
 
     @classmethod
     def parse(cls, raw: object) -> Region:
-        it = _mapping(raw)
+        it = mapping(raw)
         return cls(
-            code=_text(it.get("code")),
-            name=_text(it.get("name")),
+            code=text(it.get("code")),
+            name=text(it.get("name")),
             deprecated=it.get("deprecated") is True,
             requires_paid_plan=it.get("requires_paid_plan") is True,
         )
@@ -231,66 +161,9 @@ class LogsPage:
 
     @classmethod
     def parse(cls, raw: object) -> LogsPage:
-        it = _mapping(raw)
+        it = mapping(raw)
         entries = it.get("data")
-        token = _mapping(it.get("meta")).get("next_token")
+        token = mapping(it.get("meta")).get("next_token")
         if isinstance(token, int) and not isinstance(token, bool):
             token = str(token)
-        return cls(entries if isinstance(entries, list) else [], _text(token))
-
-
-def parse_events(raw: object) -> tuple[Event, ...]:
-    """Events in the order sent (Fly: newest first); entries that are no objects are left out."""
-    return tuple(Event.parse(one) for one in raw if isinstance(one, dict)) if isinstance(raw, list) else ()
-
-
-def _exit_of(request: dict[str, Any]) -> ExitEvent | None:
-    # flyctl reads MonitorEvent first, too (fly-go, GetExitCode).
-    nested = _mapping(request.get("MonitorEvent")).get("exit_event")
-    if isinstance(nested, dict):
-        return ExitEvent.parse(nested, "MonitorEvent")
-    direct = request.get("exit_event")
-    return ExitEvent.parse(direct, "exit_event") if isinstance(direct, dict) else None
-
-
-def _exit_member_known(key: str, value: object) -> bool:
-    if key in _EXIT_NUMBERS:
-        return _number(value) is not None
-    if key in _EXIT_FLAGS:
-        return isinstance(value, bool)
-    if key in _EXIT_TEXTS:
-        return isinstance(value, str)
-    return key == "exited_at" and _moment(value) is not None
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _texts(value: object) -> dict[str, str]:
-    return {key: one for key, one in _mapping(value).items() if isinstance(one, str)}
-
-
-def _number(value: object) -> int | None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-    return value if fits and isinstance(value, int) else None
-
-
-def _signal(value: object) -> int | None:
-    number = _number(value)
-    return number if number is not None and number > 0 else None
-
-
-def _moment(value: object) -> float | None:
-    """Milliseconds (2022) or RFC 3339 with up to nanoseconds (since), as epoch seconds."""
-    if (number := _number(value)) is not None:
-        return number / 1000
-    try:
-        moment = datetime.fromisoformat(_text(value))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+        return cls(entries if isinstance(entries, list) else [], text(token))

@@ -1,7 +1,7 @@
 """The machine's log as an async iterator: follows the cursor, drops repeats, knows whether it is complete.
 
 A view, never a witness: a token that may not read logs, or a logs host that fails, costs nothing but lines.
-Showing and keeping lines is `report`'s; what they prove is `log_witness`'s; the endpoint is `fly`'s.
+What a line is, is `log_lines`'; what lines prove `log_witness`'s; showing and keeping them `report`'s.
 
 The host answers pages of 100, oldest first, after a cursor that is a nanosecond time and may be made up:
 https://fly.io/docs/monitoring/logs-api-options/
@@ -10,42 +10,24 @@ https://fly.io/docs/monitoring/logs-api-options/
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from flaude_action.errors import FlyAPIError
+from flaude_action.fly_fields import nanoseconds
+from flaude_action.log_lines import GuestLines, Repeats, parse_entry
 from flaude_action.waiting import Deadline, pause
-from flaude_guest.protocol import parse_event_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from flaude_action.fly import Fly
+    from flaude_action.log_lines import LogLine
 
 PAGE_LINES: Final = 100
 DRAIN_S: Final = 20.0
 """The longest we read on after the run's end; flyctl waits as long."""
 SINCE_MARGIN_S: Final = 60
-REMEMBERED: Final = 2000
-"""Repeats are looked for among at least so many of the newest lines."""
-
-_EVENT_WORD = "[flaude:event:"
-_PLATFORM_EXIT, _AGAIN = "machine exited with exit code", ", restarting"
-
-
-class LogLine(NamedTuple):
-    """One entry as sent (all of it untrusted). `provider` is "app" for the workload and Fly's init, "runner"
-    and others for the platform, "" when Fly does not say."""
-
-    timestamp: str
-    message: str
-    provider: str
-    level: str
-    instance: str
-    region: str
-    id: str
 
 
 @dataclass(frozen=True)
@@ -181,100 +163,6 @@ class LogFollower:
         return min(max(wait, self._pace.quick) * 1.5, self._pace.quiet)
 
 
-class GuestLines:
-    """Counts the lines from the guest's boot event to its result event; notes the platform's last word."""
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self.booted = False
-        self.platform_exit = False
-        self._at_result: int | None = None
-        self._announced: int | None = None
-
-    def see(self, line: LogLine) -> None:
-        if line.provider not in ("app", ""):
-            if line.message.startswith(_PLATFORM_EXIT):
-                self.platform_exit = not line.message.endswith(_AGAIN)
-            return
-        event = parse_event_line(line.message) if line.message.startswith(_EVENT_WORD) else None
-        kind = event.get("type") if event else None
-        self.booted = self.booted or kind == "boot"
-        if not self.booted:
-            return
-        self.lines += 1 + line.message.rstrip("\n").count("\n")
-        if event and kind == "result" and self._at_result is None:
-            announced = event.get("lines")
-            self._announced = announced if isinstance(announced, int) else None
-            self._at_result = self.lines
-
-    def whole(self, expected: int | None) -> bool:
-        """True when as many lines came as the result document (or else the result event) says."""
-        due = self._announced if expected is None else expected
-        return self._at_result is not None and due is not None and self._at_result >= due
-
-
-class Repeats:
-    """Drops lines that came before: the cursor is a time, so pages overlap where lines share it.
-
-    A line with an id is itself only once. Lines without one may be truly equal (two blank lines in the same
-    millisecond), so of those a page may repeat as many as came earlier, and the rest is new. Only hashes are
-    kept, in two halves that take turns, so memory stays flat.
-    """
-
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._remembered = remembered
-        self._new: dict[int, int] = {}
-        self._old: dict[int, int] = {}
-
-    def drop(self, lines: list[LogLine]) -> list[LogLine]:
-        """The lines of one page that are new."""
-        new, old = self._new, self._old
-        repeated: dict[int, int] = {}
-        kept: dict[int, int] = {}
-        fresh = []
-        for line in lines:
-            key = hash((line.id, line.timestamp, line.message, line.provider))
-            known = new.get(key, 0) + old.get(key, 0)
-            if line.id:
-                if known or key in kept:
-                    continue
-            elif repeated.get(key, 0) < known:
-                repeated[key] = repeated.get(key, 0) + 1
-                continue
-            kept[key] = kept.get(key, 0) + 1
-            fresh.append(line)
-        for key, copies in kept.items():
-            new[key] = new.get(key, 0) + copies
-        if len(new) >= self._remembered:
-            self._old, self._new = new, {}
-        return fresh
-
-
-def parse_entry(entry: object) -> LogLine | None:
-    """One entry of a page, however odd its members; None when it is no entry at all."""
-    attributes = entry.get("attributes") if isinstance(entry, dict) else None
-    if not isinstance(attributes, dict) or not isinstance(entry, dict):
-        return None
-    get = attributes.get
-    meta = get("meta")
-    event = meta.get("event") if isinstance(meta, dict) else None
-    return LogLine(
-        _text(get("timestamp")),
-        _text(get("message")),
-        _text(event.get("provider")) if isinstance(event, dict) else "",
-        _text(get("level")),
-        _text(get("instance")),
-        _text(get("region")),
-        _text(entry.get("id")),
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) else ""
-
-
 def _token_at(entries: list[Any]) -> str:
     """A cursor for a page that came without one: its last line's time; that line repeats and is dropped."""
     last = parse_entry(entries[-1]) if entries else None
@@ -282,13 +170,6 @@ def _token_at(entries: list[Any]) -> str:
 
 
 def _token_before(timestamp: str, seconds: int) -> str:
-    """Nanoseconds since 1970 of an RFC 3339 time, exactly (a float would not be), less `seconds`."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", timestamp)
-    if not found:
-        return ""
-    try:
-        whole = datetime.fromisoformat(found[1] + found[3])
-    except ValueError:
-        return ""
-    nanoseconds = int((found[2] or "0").ljust(9, "0"))
-    return str((int(whole.timestamp()) - seconds) * 1_000_000_000 + nanoseconds)
+    """The cursor for a moment so many seconds before an RFC 3339 time; "" when it is none."""
+    moment = nanoseconds(timestamp)
+    return "" if moment is None else str(moment - seconds * 1_000_000_000)

@@ -12,18 +12,16 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from flaude_action import DEFAULT_IMAGE
 from flaude_action.errors import ConfigError, GuestError
+from flaude_action.repo_spec import RepoSpec, reveal
 from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PROTOCOL, PROVISION_WINDOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flaude_action.secret import Secret
-
-    SecretText = Secret | str
+    from flaude_action.repo_spec import SecretText
 
 Guest = Literal["auto", "flaude", "foreign"]
 
@@ -38,58 +36,7 @@ JOB_BYTES = 256 * 1024
 MARGIN_S = 60
 """The host's deadline is later than the guest's by this, so that the guest's own verdict comes first."""
 
-_TOKEN_CHARS = 8
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A commit's content as GitHub's archive: `tree` is the commit's tree id, by which the machine checks it.
-
-    `url` downloads it, without any credential and for five minutes; so it is a secret, and asked for last.
-    """
-
-    tree: str
-    url: SecretText = field(default="", repr=False)
-
-    def secrets(self) -> list[str]:
-        """The link, and the token in it, which is as good as the link."""
-        url = reveal(self.url)
-        tokens = [value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _TOKEN_CHARS]
-        return [url, *tokens] if url else []
-
-
-@dataclass(frozen=True)
-class RepoSpec:
-    """A repository to fetch. `branch` is a branch, tag or full ref; `sha` pins one commit of 40 hex digits.
-
-    Without either the remote's default branch is used. `target_dir` is the folder's name, by default the
-    repository's. `token` is used by the machine's root for this one fetch and never reaches the agent. With
-    an `archive` of the commit `sha` nothing is fetched by git, and there is no history.
-    """
-
-    url: str
-    branch: str = ""
-    target_dir: str = ""
-    sha: str = ""
-    token: SecretText | None = field(default=None, repr=False)
-    archive: Archive | None = None
-
-    def document(self) -> dict[str, Any]:
-        name = self.target_dir or self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
-        return {
-            "url": self.url,
-            "ref": self.branch,
-            "sha": self.sha,
-            "directory": name,
-            "token": reveal(self.token) or None,
-            "archive": {"url": reveal(self.archive.url), "tree": self.archive.tree} if self.archive else None,
-        }
-
-    def secrets(self) -> list[str]:
-        """What must be shown nowhere: the token, the archive's link."""
-        token = reveal(self.token)
-        return ([token] if token else []) + (self.archive.secrets() if self.archive else [])
 
 
 @dataclass(frozen=True)
@@ -131,7 +78,7 @@ class MachineConfig:
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def check(self) -> None:
-        """Raise ConfigError, carrying every problem, when this cannot run. Sizes: `sizes.size_problem`."""
+        """Raise ConfigError, carrying every problem, when this cannot run. Sizes are `inputs`' and Fly's."""
         problems: list[ConfigError] = []
         if not self.prompt.strip():
             problems.append(ConfigError("prompt_missing"))
@@ -249,10 +196,3 @@ def guest_of(version: str | None) -> Guest:
         details = f"The image speaks protocol {version[:8]}, this action speaks {PROTOCOL}."
         raise GuestError("protocol_mismatch", details=details)
     return "flaude"
-
-
-def reveal(value: SecretText | None) -> str:
-    """The plain string behind a secret."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return value.get_secret_value()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flaude_action.fly import Fly
-    from flaude_action.fly_models import Event
+    from flaude_action.fly_events import Event
 
 log = logging.getLogger(__name__)
 

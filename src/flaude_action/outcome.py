@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from flaude_action.evidence import Evidence
     from flaude_action.launch import Launch
-    from flaude_action.logs import LogLine
+    from flaude_action.log_lines import LogLine
     from flaude_action.machine import Machine
     from flaude_action.machine_config import MachineConfig
     from flaude_action.verdict import Verdict

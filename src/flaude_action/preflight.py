@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from flaude_action.archive_links import by_archive
 from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError
 from flaude_action.github import GitHub
-from flaude_action.machine_config import MachineConfig, RepoSpec
+from flaude_action.machine_config import MachineConfig
+from flaude_action.repo_spec import RepoSpec
 from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flaude_action.fly import authorization
+from flaude_action.fly_access import authorization
 from flaude_action.image_reference import HUB
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ import os
 from typing import TYPE_CHECKING
 
 from flaude_action.errors import ConfigError, FlyAPIError
-from flaude_action.fly import Fly, base_urls
+from flaude_action.fly import Fly
+from flaude_action.fly_access import base_urls
 from flaude_action.streaming_run import Start, StreamingRun
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import last_exit_marker
 
 if TYPE_CHECKING:
-    from flaude_action.fly import SecretText
+    from flaude_action.fly_access import SecretText
     from flaude_action.fly_models import App
     from flaude_action.machine_config import MachineConfig
     from flaude_action.run_result import RunResult

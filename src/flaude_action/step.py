@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flaude_action.image_choice import ChosenImage
     from flaude_action.inputs import Inputs
     from flaude_action.launch import Launch
-    from flaude_action.logs import LogLine
+    from flaude_action.log_lines import LogLine
     from flaude_action.machine import Machine
     from flaude_action.outcome import Watcher
     from flaude_action.report import Report

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from flaude_action import __version__
 from flaude_action.errors import RunCancelled
 from flaude_action.execution import Execution
-from flaude_action.fly import Fly, base_urls
+from flaude_action.fly import Fly
+from flaude_action.fly_access import base_urls
 from flaude_action.launch import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.run_result import RunResult
@@ -25,7 +26,7 @@ from flaude_action.run_result import RunResult
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from flaude_action.logs import LogLine
+    from flaude_action.log_lines import LogLine
     from flaude_action.machine import Machine
     from flaude_action.machine_config import MachineConfig
 

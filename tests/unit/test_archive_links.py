@@ -13,7 +13,7 @@ from flaude_action.archive_links import by_archive, with_links
 from flaude_action.errors import FlaudeError
 from flaude_action.event import Event
 from flaude_action.github import GitHub
-from flaude_action.machine_config import Archive
+from flaude_action.repo_spec import Archive
 from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from tests.support.scripted_http import EndlessBody, ScriptedTransport, Step
 
 from flaude_action import fly_http
 from flaude_action.errors import ConfigError, FlyAPIError
-from flaude_action.fly import Fly, authorization, base_urls
+from flaude_action.fly import Fly
+from flaude_action.fly_access import BaseUrls, authorization, base_urls
 
 TOKEN = "fm2_lJPECAAAAAAAAAAAxBCsecretsecretsecret"
 MACHINE = {"id": "1857156b526dd8", "state": "created", "instance_id": "01HEPA330HZ37A78TK080NAK1M"}
@@ -49,6 +50,7 @@ def answer(document: object = None, status: int = 200, **headers: str) -> httpx.
         ("Bearer FlyV1 fm2_abc", "FlyV1 fm2_abc"),
         ("bearer fm1r_abc", "FlyV1 fm1r_abc"),
         (" FlyV1  fm1a_abc, fm1r_def \n", "FlyV1 fm1a_abc,fm1r_def"),
+        ("FlyV1 fm2_abc,fo1_user,fm2_def", "FlyV1 fm2_abc,fm2_def"),
         ("fo1_abc", "Bearer fo1_abc"),
         ("Bearer fo1_abc", "Bearer fo1_abc"),
     ],
@@ -263,7 +265,7 @@ async def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(fly_http, "REQUEST_S", 0.0)
     connection = fly_http.Connection(
         "Bearer x",
-        fly_http.BaseUrls(),
+        BaseUrls(),
         transport=ScriptedTransport([httpx.Response(200, stream=Trickle())]),
         user_agent="",
         retry_for=0,

@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flaude_action.fly_models import (
-    App,
-    Event,
-    ExecResult,
-    LogsPage,
-    Machine,
-    Region,
-    WaitAnswer,
-    parse_events,
-)
+from flaude_action.fly_events import Event, parse_events
+from flaude_action.fly_models import App, ExecResult, LogsPage, Machine, Region, WaitAnswer
 
 FIXTURES = Path(__file__).parents[1] / "reference" / "fly-fixtures"
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from flaude_action import logs
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly_models import LogsPage
-from flaude_action.logs import GuestLines, LogFollower, LogLine, Pace, Repeats, parse_entry
+from flaude_action.log_lines import GuestLines, LogLine, Repeats, parse_entry
+from flaude_action.logs import LogFollower, Pace
 from flaude_guest.protocol import event_line, exit_line
 
 if TYPE_CHECKING:

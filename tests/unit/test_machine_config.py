@@ -7,7 +7,7 @@ import json
 import pytest
 
 from flaude_action import ConfigError, MachineConfig, RepoSpec
-from flaude_action.machine_config import Archive
+from flaude_action.repo_spec import Archive
 from flaude_action.secret import SecretStr
 
 NO_SHA = RepoSpec("u", sha="HEAD")
