@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from flaude_action.input_values import Refused
+from flaude_action.input_values import Refused, is_text
 from flaude_action.untrusted import quoted
 
 ENV_TEXT_CHARS = 64 * 1024
@@ -59,8 +59,8 @@ def _env_name(name: object) -> str:
 def _env_value(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise Refused(f"The value of {quoted(name)} is a list or a mapping.", "Values are plain text.")
-    if "\0" in value:
-        raise Refused(f"The value of {quoted(name)} holds a NUL character.", "Values are plain text.")
+    if not is_text(value):
+        raise Refused(f"The value of {quoted(name)} holds NUL or no Unicode.", "Values are plain text.")
     return value
 
 

@@ -43,6 +43,11 @@ class Refused(ValueError):
         self.type = type
 
 
+def is_text(value: str) -> bool:
+    """Whether a process can be handed it: no NUL, no half of a surrogate pair (a byte that was no UTF-8)."""
+    return not re.search("[\0\ud800-\udfff]", value)
+
+
 def boolean(text: str) -> bool:
     """`true` or `false`, in the three spellings of YAML 1.2's core schema."""
     if text in ("true", "True", "TRUE"):

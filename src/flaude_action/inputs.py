@@ -167,15 +167,18 @@ class Inputs:
         return found + [value for name, value in self.env.items() if looks_secret(name, value)]
 
 
+def _value(name: str, text: str, workspace: Path) -> Any:
+    if not read.is_text(text):
+        raise Refused("It is not UTF-8 text.", "Save the workflow as UTF-8.")
+    return FILE_READERS[name](text, workspace) if name in FILE_READERS else READERS[name](text)
+
+
 def _read_each(given: Mapping[str, str], workspace: Path) -> tuple[dict[str, Any], list[tuple[str, Refused]]]:
     values: dict[str, Any] = {}
     refused: list[tuple[str, Refused]] = []
     for name, text in given.items():
         try:
-            if name in FILE_READERS:
-                values[name] = FILE_READERS[name](text, workspace)
-            else:
-                values[name] = READERS[name](text)
+            values[name] = _value(name, text, workspace)
         except Refused as why:
             refused.append((name, why))
     return values, refused

@@ -29,7 +29,7 @@ def read_workspace_file(workspace: Path, name: str, limit: int) -> str:
     try:
         root = workspace.resolve(strict=True)
         path = (root / name).resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+    except (OSError, RuntimeError, ValueError):  # a loop of links before Python 3.13; half a surrogate pair
         raise NotReadable("does not exist in the workspace") from None
     if not path.is_relative_to(root):
         raise NotReadable("leads out of the workspace")
@@ -38,9 +38,12 @@ def read_workspace_file(workspace: Path, name: str, limit: int) -> str:
         raise NotReadable("is inside `.git`")
     data = _read_regular(root, parts, limit)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise NotReadable("is not UTF-8 text") from None
+    if "\0" in text:  # as in UTF-16; and no process could be handed it
+        raise NotReadable("is not UTF-8 text")
+    return text
 
 
 def _read_regular(root: Path, parts: tuple[str, ...], limit: int) -> bytes:

@@ -53,6 +53,8 @@ def test_links_inside_are_followed(tmp_path: Path) -> None:
         ("folder", "is not a regular file"),
         ("pipe", "is not a regular file"),
         ("binary", "is not UTF-8 text"),
+        ("nul", "is not UTF-8 text"),
+        ("\ud800", "does not exist in the workspace"),
         ("large", "has 101 bytes, 100 are allowed"),
         (".git/config", "is inside `.git`"),
         ("to-git", "is inside `.git`"),
@@ -70,6 +72,7 @@ def test_refusals(tmp_path: Path, name: str, why: str) -> None:
         (workspace / link).symlink_to(target)
     os.mkfifo(workspace / "pipe")
     (workspace / "binary").write_bytes(b"\xff\xfe\x00")
+    (workspace / "nul").write_bytes(b"a\0b")
     (workspace / "large").write_text("x" * 101)
     assert refusal(workspace, name) == why
 
