@@ -22,7 +22,6 @@ from flaude_action.fly_models import (
     ExecResult,
     LogsPage,
     Machine,
-    Region,
     WaitAnswer,
 )
 
@@ -87,7 +86,7 @@ class Fly:
     def __repr__(self) -> str:
         return f"Fly(flaps_url={self.urls.flaps!r}, api_url={self.urls.api!r})"
 
-    # Apps, regions.
+    # Apps.
 
     async def get_app(self, app: str) -> App:
         return App.parse((await self._call("GET", _app(app))).document)
@@ -96,15 +95,6 @@ class Fly:
         """Ask for the app; it may take seconds until it can be read. `name_taken` tells the usual refusal."""
         body = {"name": app, "org_slug": org_slug} | ({"network": network} if network else {})
         await self._call("POST", "/v1/apps", body=body, repeat=False)
-
-    async def regions(self) -> list[Region]:
-        answer = await self._call("GET", "/v1/platform/regions")
-        return [Region.parse(one) for one in _list_in(answer, "regions")]
-
-    async def current_tokens(self) -> list[dict[str, Any]]:
-        """What Fly knows about our token, as sent: `org_slug`, `apps`, `user`, ... of each part."""
-        answer = await self._call("GET", "/v1/tokens/current")
-        return [one for one in _list_in(answer, "tokens") if isinstance(one, dict)]
 
     # Machines.
 
@@ -171,10 +161,6 @@ class Fly:
             raise
         return WaitAnswer.parse(answer.document)
 
-    async def start_machine(self, app: str, machine_id: str) -> None:
-        """Start a stopped machine; `fly_errors.starting_later` tells the refusals that pass."""
-        await self._call("POST", f"{_machine_path(app, machine_id)}/start", repeat=False)
-
     async def stop_machine(
         self, app: str, machine_id: str, *, signal: str = "SIGTERM", timeout: float | None = None
     ) -> None:
@@ -234,14 +220,6 @@ def _machine(answer: Answer) -> Machine:
     if not machine.id:
         raise answer.not_understood("a machine")
     return machine
-
-
-def _list_in(answer: Answer, key: str) -> list[Any]:
-    document = answer.document
-    listed = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(listed, list):
-        raise answer.not_understood(f"an object with {key!r}")
-    return listed
 
 
 def _app(app: str) -> str:

@@ -37,13 +37,6 @@ _QUOTA_PHRASES = (
     "trial organization",
 )
 """Whole phrases: an app may well be named `my-trial-app`."""
-_START_NOT_YET = (
-    "current state: 'created'",
-    "refusing to start",
-    "still attempting to start",
-    "still starting",
-    "non-startable state",
-)
 
 _MACHINE_PATH = re.compile(r"/machines/[^/]+(?P<action>/[a-z]+)?$")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -95,11 +88,6 @@ def name_taken(error: FlyAPIError) -> bool:
 def may_pass(error: FlyAPIError) -> bool:
     """True for trouble that is no refusal: no answer, too slow, too many requests, Fly's own failure."""
     return error.status_code in (0, 408, 429) or error.status_code >= 500
-
-
-def starting_later(error: FlyAPIError) -> bool:
-    """True for the refusals of `start` that pass by themselves: still preparing, still being replaced."""
-    return error.status_code in (408, 412) and any(one in error.detail.lower() for one in _START_NOT_YET)
 
 
 def _type_of(status: int, code: str, said: str, method: str, path: str) -> str:

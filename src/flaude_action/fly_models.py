@@ -132,24 +132,6 @@ class ExecResult:
 
 
 @dataclass(frozen=True)
-class Region:
-    code: str
-    name: str
-    deprecated: bool
-    requires_paid_plan: bool
-
-    @classmethod
-    def parse(cls, raw: object) -> Region:
-        it = mapping(raw)
-        return cls(
-            code=text(it.get("code")),
-            name=text(it.get("name")),
-            deprecated=it.get("deprecated") is True,
-            requires_paid_plan=it.get("requires_paid_plan") is True,
-        )
-
-
-@dataclass(frozen=True)
 class LogsPage:
     """One page of the logs host, entries as sent and oldest first.
 

@@ -45,7 +45,6 @@ CALLS: dict[str, list[Callable[[Fly], Awaitable[Any]]]] = {
         lambda fly: fly.wait("a", ID, ["started"], "", 0.5),
         lambda fly: fly.wait("a", ID, ["settled"], VERSION, 3600),
     ],
-    "start_machine": [lambda fly: fly.start_machine("a", ID)],
     "stop_machine": [
         lambda fly: fly.stop_machine("a", ID),
         lambda fly: fly.stop_machine("a", ID, signal="SIGKILL", timeout=2.5),
@@ -59,8 +58,6 @@ CALLS: dict[str, list[Callable[[Fly], Awaitable[Any]]]] = {
         lambda fly: fly.exec("a", ID, ["flaude-guest", "provision"], '{"a": 1}', 12.5),
     ],
     "metadata": [lambda fly: fly.metadata("a", ID)],
-    "regions": [lambda fly: fly.regions()],
-    "current_tokens": [lambda fly: fly.current_tokens()],
     "logs_page": [
         lambda fly: fly.logs_page("a"),
         lambda fly: fly.logs_page("a", ID, "1790000000000000001", "cdg"),

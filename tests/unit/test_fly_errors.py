@@ -12,9 +12,9 @@ from flaude_action.fly_errors import (
     DETAIL_MAX_CHARS,
     error_from,
     may_have_happened,
+    may_pass,
     name_taken,
     no_answer,
-    starting_later,
 )
 
 FIXTURES = Path(__file__).parents[1] / "reference" / "fly-fixtures"
@@ -185,13 +185,24 @@ def test_questions_about_recorded_refusals() -> None:
         "Validation failed: Name has already been taken",
         "already_exists: unique machine name violation",
     ]
-    assert [text for text in texts if starting_later(recorded(text))] == [
-        "failed_precondition: unable to start machine from current state: 'created'",
-        "failed_precondition: machine still active, refusing to start",
-        "failed_precondition: machine getting replaced, refusing to start",
-        "failed_precondition: machine still attempting to start",
-        "deadline_exceeded: machine still starting",
-    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "passes"),
+    [
+        (0, True),
+        (400, False),
+        (401, False),
+        (404, False),
+        (408, True),
+        (412, False),
+        (429, True),
+        (503, True),
+    ],
+)
+def test_what_may_pass_by_itself(status: int, passes: bool) -> None:
+    """Trouble on the way or at Fly may pass; what Fly has refused stays refused."""
+    assert may_pass(FlyAPIError(status, "no")) is passes
 
 
 @given(

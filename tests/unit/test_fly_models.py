@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaude_action.fly_events import Event, parse_events
-from flaude_action.fly_models import App, ExecResult, LogsPage, Machine, Region, WaitAnswer
+from flaude_action.fly_models import App, ExecResult, LogsPage, Machine, WaitAnswer
 
 FIXTURES = Path(__file__).parents[1] / "reference" / "fly-fixtures"
 
@@ -128,14 +128,13 @@ def test_metadata_of_an_unreachable_host() -> None:
     assert machine.config == {}
 
 
-def test_app_exec_wait_regions() -> None:
+def test_app_exec_and_wait() -> None:
     """The small answers."""
     assert App.parse(recorded("docs-get-app-200")).organization == "personal"
     assert WaitAnswer.parse(recorded("docs-ok-true")) == WaitAnswer("", "", "")
     assert ExecResult.parse({"stdout": "hi\n"}) == ExecResult("hi\n", "", 0, None)
     assert ExecResult.parse({"exit_code": "0"}).exit_code is None
     assert ExecResult.parse({"exit_code": 137, "exit_signal": 9}).exit_signal == 9
-    assert Region.parse({"code": "cdg", "requires_paid_plan": True}).requires_paid_plan is True
 
 
 @pytest.mark.parametrize("token", ["1790000000000000001", 1790000000000000001])
@@ -155,7 +154,7 @@ def test_page_without_cursor() -> None:
 @given(JUNK)
 def test_junk_never_raises(raw: object) -> None:
     """Whatever Fly sends, parsing gives an object."""
-    for kind in (App, Event, ExecResult, LogsPage, Machine, Region, WaitAnswer):
+    for kind in (App, Event, ExecResult, LogsPage, Machine, WaitAnswer):
         assert isinstance(kind.parse(raw), kind)  # type: ignore[attr-defined]
 
 
