@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flaude_action import DEFAULT_IMAGE
 from flaude_action.errors import ConfigError, GuestError
 from flaude_action.repo_spec import RepoSpec, reveal
+from flaude_action.untrusted import quoted
 from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PROTOCOL, PROVISION_WINDOW_S
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class MachineConfig:
             problems.append(ConfigError("secret_missing", text))
         if any(repo.sha and not _COMMIT.fullmatch(repo.sha) for repo in self.repositories):
             problems.append(ConfigError("config_invalid", "RepoSpec.sha must be 40 lower-case hex digits."))
+        names = [repo.directory for repo in self.repositories]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            text = f"Two repositories want the folder {quoted(name)}."
+            problems.append(
+                ConfigError("config_invalid", text, hint="Leave one out, or fetch it in `setup:`.")
+            )
         if not problems and (size := len(json.dumps(self.job("")))) > JOB_BYTES:
             text = (
                 f"The job is {size >> 10} KiB; prompt, settings, schema and env may have {JOB_BYTES >> 10}."

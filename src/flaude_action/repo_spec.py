@@ -5,6 +5,7 @@ Fetching is the guest's; where an archive's link comes from is `archive_links`'.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -50,13 +51,20 @@ class RepoSpec:
     token: SecretText | None = field(default=None, repr=False)
     archive: Archive | None = None
 
+    @property
+    def directory(self) -> str:
+        """The folder's name on the machine, which takes letters, digits and `._-` after the first one."""
+        if self.target_dir:
+            return self.target_dir
+        name = self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
+        return re.sub(r"^[.-]", "_", re.sub(r"[^A-Za-z0-9._-]", "-", name))[:100]
+
     def document(self) -> dict[str, Any]:
-        name = self.target_dir or self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
         return {
             "url": self.url,
             "ref": self.branch,
             "sha": self.sha,
-            "directory": name,
+            "directory": self.directory,
             "token": reveal(self.token) or None,
             "archive": {"url": reveal(self.archive.url), "tree": self.archive.tree} if self.archive else None,
         }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from flaude_action import ConfigError, MachineConfig, RepoSpec
 from flaude_action.repo_spec import Archive
 from flaude_action.secret import SecretStr
+from flaude_guest import job_document
 
 NO_SHA = RepoSpec("u", sha="HEAD")
 WHOLE = MachineConfig(
@@ -99,3 +101,29 @@ def test_check_finds_all_problems(config: MachineConfig, types: list[str]) -> No
 def test_check_accepts_a_whole_config() -> None:
     """A config with all it needs passes."""
     WHOLE.check()
+
+
+@pytest.mark.parametrize(
+    ("url", "directory"),
+    [
+        ("https://github.com/acme/widget.git", "widget"),
+        ("https://github.com/acme/.github.git", "_github"),
+        ("https://github.com/acme/-x", "_x"),
+        ("https://git.example/a/my%20repo.git/", "my-20repo"),
+        ("https://git.example/a/" + "n" * 200, "n" * 100),
+    ],
+)
+def test_every_repository_has_a_folder(url: str, directory: str) -> None:
+    """A folder is named after its repository; what the machine would refuse in a name is replaced."""
+    assert RepoSpec(url).document()["directory"] == directory
+    repository = job_document._repository(job_document._Fields(RepoSpec(url).document(), "repositories"))
+    assert repository.directory == directory
+
+
+def test_two_repositories_in_one_folder() -> None:
+    """Two repositories of one name are told before there is a machine."""
+    repos = ["https://github.com/a/lib", "https://github.com/b/lib.git"]
+    with pytest.raises(ConfigError) as refused:
+        replace(WHOLE, repos=repos).check()
+    assert "`lib`" in refused.value.message
+    replace(WHOLE, repos=[repos[0], RepoSpec(repos[1], target_dir="lib-of-b")]).check()
