@@ -58,7 +58,10 @@ def find(lines: Iterable[str], root: Path) -> list[dict[str, Any]]:
 
     A column that is not known is None. Lines must have no escape sequences left.
     """
-    root = root.resolve()
+    try:
+        root = root.resolve()
+    except (OSError, RuntimeError):  # the command made a loop of links of it
+        return []
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for name, line, column, message in _places(lines):
         file = _within(root, name)

@@ -6,6 +6,7 @@ told by `changeset`, which never looks at the checkout's own `.git`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -41,14 +42,15 @@ fi
 
 
 def prepare(places: Places) -> None:
-    """Make the folders: ours closed to the agent, the agent's owned by it."""
+    """Make the folders: ours closed to the agent, the agent's owned by it. Raises OSError for one of ours."""
     for ours, mode in ((places.run, 0o700), (places.state, 0o711)):
         ours.mkdir(parents=True, exist_ok=True)
         ours.chmod(mode)
     for theirs in (places.work, places.agent.home):
-        theirs.mkdir(parents=True, exist_ok=True)
-        if places.agent.uid is not None and places.agent.gid is not None:
-            os.chown(theirs, places.agent.uid, places.agent.gid)
+        with contextlib.suppress(OSError):  # that it is of no use to the agent is for `checks` to tell
+            theirs.mkdir(parents=True, exist_ok=True)
+            if places.agent.uid is not None and places.agent.gid is not None:
+                os.chown(theirs, places.agent.uid, places.agent.gid)
 
 
 def check_out(git: Git, places: Places, fetched: Fetched) -> Path:

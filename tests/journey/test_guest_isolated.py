@@ -208,3 +208,48 @@ def test_the_image_says_what_it_is(machine_image: str) -> None:
     ).stdout.splitlines()  # fmt: skip
     assert len(set(told[:3])) == 3
     assert told[3].startswith("2.")
+
+
+@pytest.mark.parametrize(
+    ("options", "details"),
+    [
+        (["--tmpfs=/tmp:ro"], "The agent cannot write to /tmp."),
+        (["--tmpfs=/home/agent:ro"], "The agent cannot write to HOME."),
+        (["--tmpfs=/workspace:size=100m"], "Only 100 MiB of disk space are free."),
+        (["--env=FLAUDE_CLAUDE=/bin/false"], "`claude --version` ended with 1."),
+    ],
+    ids=["tmp", "home", "disk", "claude"],
+)
+def test_a_machine_that_is_not_fit(
+    machine_image: str, tmp_path: Path, options: list[str], details: str
+) -> None:
+    """What Claude Code would fail over late or silently is found before anything is fetched."""
+    with container(machine_image, tmp_path, *options) as g:
+        g.ask("provision", stdin=job(repositories=[{"url": "https://nowhere.invalid/o/n", "directory": "n"}]))
+        result = g.result()
+        g.ask("release")
+        assert g.exit_code() == 70
+    error = result["error"]
+    assert (error["type"], error["phase"], error["details"]) == ("environment_unusable", "checks", details)
+
+
+def test_links_in_place_of_the_work(machine_image: str, tmp_path: Path) -> None:
+    """A checkout replaced by a link to what only root may read gives the agent nothing of it."""
+    sha = repository(tmp_path / "up", {"a.txt": "1\n"})
+    git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "up"), str(tmp_path / "host" / "o" / "n.git"))
+    tmp_path.chmod(0o755)
+    script = "say init; cd /; mv /workspace/n /workspace/m; ln -s /root /workspace/n; say result"
+    program = Path(agent(tmp_path, script))
+    program.write_text(program.read_text().replace(str(tmp_path), "/agent"))
+    options = ("--tmpfs=/root:mode=0700", f"--volume={tmp_path}:/agent:ro")
+    with (
+        served("localfly.githost", "--root", str(tmp_path / "host")) as host,
+        container(machine_image, tmp_path, *options, FLAUDE_CLAUDE="/agent/agent") as g,
+    ):
+        root = [*g.command[:-1], "/bin/sh", "-c", "echo secret > /root/a.txt"]
+        subprocess.run(root, stdin=subprocess.DEVNULL, check=True)
+        one = {"url": f"{host}/o/n.git", "ref": "main", "sha": sha, "directory": "n", "token": None}
+        g.ask("provision", stdin=job(repositories=[one]))
+        result = g.result()
+    assert result["error"]["type"] == "collect_failed", result
+    assert result["files"].keys() == {"transcript"}

@@ -119,3 +119,10 @@ def test_the_tail_is_bounded() -> None:
     assert list(tail)[-1] == "line 4999"
     tail.add("x" * 20_000)
     assert list(tail) == []
+
+
+def test_a_checkout_that_was_made_a_loop(tmp_path: Path) -> None:
+    """What a command made of its folder is not ours to trip over."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert find(["main.c:1: error: x"], loop) == []
