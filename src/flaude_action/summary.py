@@ -105,7 +105,7 @@ def _facts(told: Mapping[str, Any]) -> str:
 
 def _model(told: Mapping[str, Any]) -> str:
     cost, turns = told["cost_usd"], told["num_turns"]
-    parts = ["" if cost is None else _usd(cost), "" if turns is None else f"{turns} turns"]
+    parts = ["" if cost is None else _usd(cost), "" if turns is None else _count(turns, "turn")]
     return ", ".join(filter(None, parts))
 
 
@@ -113,11 +113,15 @@ def _machine(told: Mapping[str, Any]) -> str:
     machine, cost = told["machine"], told["machine_cost_usd"]
     if not machine or machine["seconds"] is None:
         return ""
-    size = f"{machine['cpus']} {machine['cpu_kind']} CPUs, {machine['memory_mb']} MB"
+    size = f"{_count(machine['cpus'], machine['cpu_kind'] + ' CPU')}, {machine['memory_mb']} MB"
     ran = f"{machine['seconds']:.0f} s of {size}"
     if cost is None:
         return ran
     return f"{_usd(cost)} for {ran} ([prices]({machine['prices_url']}) of {machine['prices_date']})"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _usd(amount: float) -> str:
@@ -133,7 +137,7 @@ def _changes(told: Mapping[str, Any]) -> str:
     rows = [f"{_STATUS.get(one['status'], '?')} {code(one['path'])}" for one in changes[:FILES_SHOWN]]
     if count > len(rows):
         rows.append(f"and {count - len(rows)} more")
-    return _list(f"Changed: {count} file{'s' * (count != 1)}", rows) if count else ""
+    return _list(f"Changed: {_count(count, 'file')}", rows) if count else ""
 
 
 def _result(told: Mapping[str, Any]) -> str:

@@ -178,3 +178,10 @@ def test_lists_are_bounded() -> None:
     assert "x" * (RESULT_CHARS + 1) not in text
     assert text.count("- A `file") == FILES_SHOWN
     assert "- and 5 more" in text
+
+
+def test_one_is_not_many() -> None:
+    """One turn on one CPU is told in the singular."""
+    text = shown(RunReport(Outputs(num_turns=1), machine=MACHINE | {"cpus": 1}))
+    assert "| Model | 1 turn |" in text
+    assert "1 shared CPU, 4096 MB" in text
