@@ -30,7 +30,7 @@ from localfly.backend import (
     Sink,
     Workload,
 )
-from localfly.docker_calls import engine_address, exec_stream, follow_lines, in_thread
+from localfly.docker_calls import EngineUnreachable, engine_address, exec_stream, follow_lines, in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,20 +189,36 @@ class DockerWorkload:
             except asyncio.CancelledError:
                 await asyncio.shield(in_thread(lambda: self._kill_exec(exec_id)))
                 raise
-            code = await self._exec_code(exec_id)
+            ended = await self._exec_ended(exec_id)
         except APIError as error:
             raise NotRunning(self._container) from error
-        if code in (126, 127) and output.stdout.startswith(b"OCI runtime exec failed"):
-            raise ProgramMissing(execution.command[0])
-        return ExecResult(code, output.stdout, output.stderr)
+        except EngineUnreachable as error:
+            if await self._is_ending():
+                raise NotRunning(self._container) from error
+            raise
+        if not ended["Pid"]:  # it never ran, and what came is the engine's own words
+            missing = b': exec: "' in output.stdout
+            raise ProgramMissing(execution.command[0]) if missing else NotRunning(self._container)
+        return ExecResult(int(ended["ExitCode"]), output.stdout, output.stderr)
 
-    async def _exec_code(self, exec_id: str) -> int:
+    async def _exec_ended(self, exec_id: str) -> dict[str, Any]:
         """The stream may end a moment before the engine knows the code."""
         while True:
-            found = await in_thread(lambda: self._client.api.exec_inspect(exec_id))
+            found: dict[str, Any] = await in_thread(lambda: self._client.api.exec_inspect(exec_id))
             if not found["Running"] and found["ExitCode"] is not None:
-                return int(found["ExitCode"])
+                return found
             await asyncio.sleep(0.01)
+
+    async def _is_ending(self) -> bool:
+        """The engine refuses commands a moment before it says that the container ended."""
+        for _ in range(100):
+            try:
+                if not (await in_thread(self._inspect))["State"]["Running"]:
+                    return True
+            except NotFound:
+                return True
+            await asyncio.sleep(0.02)
+        return False
 
     def _kill_exec(self, exec_id: str) -> None:
         """The engine cannot end an exec; where its process is one of ours to kill, we do."""

@@ -78,8 +78,10 @@ class Flyd:
         if run is None or machine.state not in ("created", "starting", "started"):
             return
         run.requested_stop = True
+        if run.workload is None:
+            run.break_off()
         self._begin(machine, "stop", "stopping")
-        self._background(run.stop_by(steps))
+        self._background(run.taking_down(steps))
 
     def restart(self, machine: Machine, steps: StopSteps) -> None:
         """Stop and start again; the machine stays the same version."""
@@ -88,7 +90,7 @@ class Flyd:
             return
         run.again = run.requested_stop = True
         self._begin(machine, "restart", "stopping", "restarting")
-        self._background(run.stop_by(steps))
+        self._background(run.taking_down(steps))
 
     def replace(self, machine: Machine, *, skip_launch: bool) -> None:
         """A new version was recorded: reboot a running machine into it, leave any other stopped."""
@@ -181,7 +183,7 @@ class Flyd:
         self._carry_out(machine, run)
         if machine.state in ("stopping", "restarting"):
             steps = machine_config.stop_steps(machine.config.get("stop_config") or {})
-            self._background(run.stop_by(steps))
+            self._background(run.taking_down(steps))
 
     async def close(self) -> None:
         """End every workload (unless the setting keeps them) without changing what the records say."""

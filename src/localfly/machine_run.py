@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localfly import exit_events, machine_config
 from localfly.backend import ImageMissing, LaunchFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from localfly.backend import Backend, Exit, Workload
     from localfly.machine_changes import MachineChanges
     from localfly.machine_config import StopSteps
@@ -147,23 +149,17 @@ class Run:
         self._changes.tell(machine)
         self.again = self.requested_stop = False
 
-    async def stop_by(self, steps: StopSteps) -> None:
-        """Signals with the seconds to wait after each, then SIGKILL; a boot is broken off."""
-        down = self._down
-        if self.workload is None:
-            self._abort.set()
-        for number, patience_s in steps:
-            if down.is_set() or self.workload is None:
-                return
-            await self.workload.signal(number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(down.wait(), patience_s)
-        if not down.is_set() and self.workload is not None:
-            await self.workload.kill()
+    def taking_down(self, steps: StopSteps) -> Coroutine[Any, Any, None]:
+        """What ends the workload of this moment, and no later one."""
+        return _take_down(self.workload, self._down, steps)
+
+    def break_off(self) -> None:
+        """Launch nothing any more."""
+        self._abort.set()
 
     async def end(self) -> None:
         """Kill what runs, or is about to, and wait until all is told."""
-        self._abort.set()
+        self.break_off()
         if self.workload is not None:
             await self.workload.kill()
         await self.finished()
@@ -176,3 +172,15 @@ class Run:
     @property
     def over(self) -> bool:
         return self.task is None or self.task.done()
+
+
+async def _take_down(workload: Workload | None, down: asyncio.Event, steps: StopSteps) -> None:
+    """Signals with the seconds to wait after each, then SIGKILL."""
+    for number, patience_s in steps:
+        if workload is None or down.is_set():
+            return
+        await workload.signal(number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(down.wait(), patience_s)
+    if workload is not None and not down.is_set():
+        await workload.kill()

@@ -125,6 +125,23 @@ async def test_commands_that_cannot_run_or_end() -> None:
         assert (await fly.call("POST", path, {"command": ["true"]})).status_code == 412
 
 
+async def test_commands_that_meet_the_end_are_told_so() -> None:
+    """Whenever the container dies under them: an answer or 412, no other."""
+    async with fly_on_docker() as fly:
+        for pause_s in (0.0, 0.01, 0.02, 0.03, 0.04):
+            machine = await create(fly, "echo ready; sleep 60")
+            await fly.says(machine, "ready")
+            body = {"command": ["true"]}
+            commands = [
+                asyncio.create_task(fly.call("POST", f"/machines/{machine}/exec", body)) for _ in range(10)
+            ]
+            await asyncio.sleep(pause_s)
+            await fly.kill(machine)
+            answers = [await command for command in commands]
+            assert {answer.status_code for answer in answers} <= {200, 412}
+            assert not [answer.text for answer in answers if answer.is_success and answer.json()["stdout"]]
+
+
 async def test_stop_signals_reach_the_program_through_init() -> None:
     """Its own exit code is told; a program without a handler is told as killed by the signal."""
     stop = {"signal": "SIGTERM", "timeout": "20s"}

@@ -312,6 +312,21 @@ async def test_a_restart_keeps_the_version(tmp_path: Path) -> None:
         assert (await fly.call("GET", f"/machines/{machine}")).json()["instance_id"] == before
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_restart_of_what_is_just_ending_restarts_it(tmp_path: Path, turns: int) -> None:
+    """However many turns of the loop lie between the end and the order."""
+    async with fly_inside(tmp_path) as fly:
+        machine, workload = await fly.started()
+        record = fly.fly.store.machines[machine]
+        workload.end(1)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        in_time = record.state == "started"
+        fly.fly.flyd.restart(record, ((signal.SIGINT, 5.0),))
+        await asyncio.sleep(0.02)
+        assert (record.state, len(fly.backend.started)) == (("started", 2) if in_time else ("stopped", 1))
+
+
 async def test_a_destroy_overtakes_a_restart(tmp_path: Path) -> None:
     """A machine that was to come up again does not, and nothing says that it would."""
     async with fly_inside(tmp_path) as fly:
