@@ -90,7 +90,7 @@ def _undo_conversions(git: Git, archive: Archive, bare: Path) -> None:
         tree = _ask(git, folder, "write-tree", env=env)
     finally:
         shutil.rmtree(folder)
-        index.unlink()
+        index.unlink(missing_ok=True)
     if tree != archive.tree:
         raise CloneFailed("clone_archive_unusable", _DIFFERS)
     message = _ask(git, bare, "log", "-1", "--format=%B", BASE)

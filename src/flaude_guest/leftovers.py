@@ -49,8 +49,8 @@ class Leftovers:
         for pid in self._pids():
             try:
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # gone by itself
+            except (ProcessLookupError, PermissionError):
+                continue  # gone by itself; or, where we are not root, become somebody else's
 
     def _kill_as_agent(self) -> None:
         """kill(-1) reaches all processes of the uid in one step, so a fork in progress cannot escape it."""

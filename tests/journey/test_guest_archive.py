@@ -340,6 +340,18 @@ def test_a_stop_cuts_a_download_short(tmp_path: Path) -> None:
             let_go.set()
 
 
+def test_a_stop_while_the_content_is_compared(tmp_path: Path) -> None:
+    """A stop that comes between two calls of git is told as the stop it is."""
+    source = Source(tmp_path, {".gitattributes": "README.md text eol=crlf\n"})
+    bare = tmp_path / "bare"
+    places = Places.of({"FLAUDE_STATE_DIR": str(tmp_path)}, isolated=False)
+    stopped = Git(
+        Processes(Wake()), places, lambda: "cancelled" if (bare / "flaude.checkout").exists() else ""
+    )
+    with source.served() as host, pytest.raises(CutShort, match="cancelled"):
+        fetched(stopped, source.wanted(host), bare)
+
+
 def test_a_whole_job(tmp_path: Path) -> None:
     """The agent works on a clone of the archive's commit; the patch fits the real one, whose SHA is told."""
     source = Source(tmp_path, {})
