@@ -43,16 +43,14 @@ class Pace:
 class LogFollower:
     """The lines of one machine, oldest first, from its creation until `end` was called and the rest is read.
 
-    Iterate once, over lines or over `pages()`. `refused` says why reading is not allowed ("" when it is);
-    `errors` counts polls without an answer. `created_at` is the machine's, as Fly gave it: without it, at
-    most the newest 100 lines of the past come.
+    Iterate once, over lines or over `pages()`. `refused` says why reading is not allowed ("" when it is).
+    `created_at` is the machine's, as Fly gave it: without it, at most the newest 100 lines of the past come.
     """
 
     def __init__(
         self, fly: Fly, app: str, machine_id: str, created_at: str = "", *, pace: Pace | None = None
     ):
         self.refused = ""
-        self.errors = 0
         self._fly = fly
         self._app = app
         self._machine_id = machine_id
@@ -79,11 +77,6 @@ class LogFollower:
         if self._expected is not None or self._count.booted:
             return self._count.whole(self._expected)
         return self._from_start and self._read_out
-
-    @property
-    def guest_lines(self) -> int:
-        """How many lines of the guest's own were read, from its boot event on."""
-        return self._count.lines
 
     def end(self, expected_lines: int | None = None) -> None:
         """The run is over: read on until the guest's last line is here, for at most 20 s.
@@ -125,7 +118,6 @@ class LogFollower:
             async with asyncio.timeout(None if self._drain is None else self._drain.left) as self._poll_limit:
                 page = await self._fly.logs_page(self._app, self._machine_id, self._token)
         except FlyAPIError as error:
-            self.errors += 1
             if error.status_code == 400:
                 # Not a cursor after all: go on with the newest lines.
                 self._token, self._from_start = "", False

@@ -123,8 +123,10 @@ class Machine:
     async def _wait(self, states: Sequence[str], seconds: float) -> str:
         """The state reached, "" when the time passed first. Fly may answer no more than ok: then we look."""
         answer = await self._fly.wait(self._app, self.id, states, self.record.instance_id, seconds)
-        if answer is None or answer.state:
-            return answer.state if answer is not None else ""
+        if answer is None:
+            return ""
+        if answer.state in states:
+            return answer.state
         self._record = await self._fly.get_machine(self._app, self.id)
         if self._record.state in states or self._record.state in OVER:
             return self._record.state

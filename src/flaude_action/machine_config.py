@@ -88,6 +88,9 @@ class MachineConfig:
             problems.append(ConfigError("secret_missing", text))
         if any(repo.sha and not _COMMIT.fullmatch(repo.sha) for repo in self.repositories):
             problems.append(ConfigError("config_invalid", "RepoSpec.sha must be 40 lower-case hex digits."))
+        if any(repo.url_holds_a_secret for repo in self.repositories):
+            text = "A repository's URL must hold no credential: it is shown in logs."
+            problems.append(ConfigError("config_invalid", text, hint="Give it as RepoSpec.token."))
         names = [repo.directory for repo in self.repositories]
         for name in sorted({name for name in names if names.count(name) > 1}):
             text = f"Two repositories want the folder {quoted(name)}."

@@ -59,6 +59,15 @@ class RepoSpec:
         name = self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
         return re.sub(r"^[.-]", "_", re.sub(r"[^A-Za-z0-9._-]", "-", name))[:100]
 
+    @property
+    def url_holds_a_secret(self) -> bool:
+        """Whether a password stands in the URL, or a token in the place of a user's name."""
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return False  # no URL at all: git says so
+        return bool(parts.password or (parts.username and parts.scheme in ("http", "https")))
+
     def document(self) -> dict[str, Any]:
         return {
             "url": self.url,

@@ -112,7 +112,6 @@ async def test_every_line_once_in_order(overlap: bool, cursors: bool) -> None:
     lines, follower = await read_to_end(host, 550, pace=PATIENT)
     assert lines == [BOOT, *[f"line {number}" for number in range(548)], result(550)]
     assert follower.complete
-    assert follower.guest_lines == 550
 
 
 async def test_lines_arrive_while_the_run_goes_on() -> None:
@@ -194,7 +193,7 @@ async def test_trouble_is_waited_out() -> None:
     host.say(result(2))
     lines, follower = await read_to_end(host, 2, pace=PATIENT)
     assert lines == [BOOT, result(2)]
-    assert follower.errors == 3
+    assert len(host.polls) >= 4
     assert follower.complete
 
 

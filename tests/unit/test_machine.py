@@ -102,6 +102,12 @@ async def test_an_answer_without_a_state_is_looked_up() -> None:
     assert asked(transport)[1:] == ["GET wait", f"GET {MACHINE['id']}"] * 2
 
 
+async def test_an_answer_with_another_state_is_none() -> None:
+    """A wait that ends with a state nobody asked for has not ended: the machine still boots."""
+    machine, _ = await created(state("created"), record("created"), state("started"))
+    assert await machine.started(Deadline.after(5)) == "started"
+
+
 async def test_a_machine_that_has_been_and_gone_is_adopted() -> None:
     """The answer to create was lost and the machine has ended since: it is not started a second time."""
     gone = OURS | {"state": "destroyed"}

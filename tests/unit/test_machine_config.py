@@ -98,6 +98,27 @@ def test_check_finds_all_problems(config: MachineConfig, types: list[str]) -> No
     assert [problem.type for problem in raised.value.problems] == types
 
 
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://x-access-token:ghp_hidden@github.com/a/b.git", True),
+        ("https://ghp_hidden@github.com/a/b.git", True),
+        ("ssh://git:hidden@example.com/a/b", True),
+        ("https://github.com/a/b.git", False),
+        ("ssh://git@example.com/a/b", False),
+        ("git@github.com:a/b.git", False),
+        ("https://[half/a", False),
+    ],
+)
+def test_a_url_with_a_secret_is_refused(url: str, refused: bool) -> None:
+    """A credential belongs into `token`, for a URL is shown in logs; the refusal does not show it again."""
+    assert RepoSpec(url).url_holds_a_secret is refused
+    if refused:
+        with pytest.raises(ConfigError) as raised:
+            replace(WHOLE, repos=[url]).check()
+        assert "hidden" not in f"{raised.value} {raised.value.as_json(debug=True)}"
+
+
 def test_check_accepts_a_whole_config() -> None:
     """A config with all it needs passes."""
     WHOLE.check()
