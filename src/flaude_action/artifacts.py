@@ -50,7 +50,7 @@ class Artifacts:
             raise ConfigError(
                 "config_invalid",
                 f"The folder `{FOLDER}` in the workspace cannot be used ({os.strerror(error.errno or 0)}).",
-                hint=f"Remove `{FOLDER}` from the repository; a link there is refused.",
+                hint=f"Let `{FOLDER}` there be a folder that root can write, or nothing; a link is refused.",
             ) from error
 
     def __enter__(self) -> Self:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from flaude_action import DEFAULT_IMAGE, __version__
 
@@ -93,13 +94,20 @@ async def _main() -> int:
         os.environ.pop(name, None)
     cancellation = Cancellation()
     _listen(cancellation)
-    return await action.main(environ, sys.stdout, cancellation)
+    return await action.main(environ, _stdout(), cancellation)
 
 
 async def _post() -> int:
     from flaude_action import action
 
-    return await action.post(dict(os.environ), sys.stdout)
+    return await action.post(dict(os.environ), _stdout())
+
+
+def _stdout() -> TextIO:
+    """The step's log. The runner reads UTF-8, whatever the job's environment says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    return sys.stdout
 
 
 def _listen(cancellation: Cancellation) -> None:

@@ -128,6 +128,13 @@ async def test_a_link_instead_of_the_folder(here: Stage) -> None:
     assert await here.fly.requests() == []
 
 
+async def test_a_locale_without_the_letters(here: Stage) -> None:
+    """The runner reads UTF-8, whatever encoding the job's environment has asked for."""
+    ended = await here.step(environ={"PYTHONIOENCODING": "ascii"}, fly_app="\u00e9\u2028x")
+    assert ended.exit_code == 2
+    assert "`\u00e9 x` is not a Fly app's name." in ended.of_level("error")[0]
+
+
 @pytest.mark.parametrize("state", [{}, {"STATE_nonce": "ab"}])
 def test_post_never_fails_the_job(tmp_path: Path, state: dict[str, str]) -> None:
     """Whatever main has left, or somebody else has put there."""
