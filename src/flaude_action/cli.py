@@ -14,15 +14,26 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from flaude_action import DEFAULT_IMAGE, __version__
+from flaude_action import DEFAULT_IMAGE, REPOSITORY_URL, __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from flaude_action.waiting import Cancellation
 
+Options = argparse.ArgumentParser
+
 _RUNNER_SECRETS = ("ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 """The runner gives these to every container; no child of ours is to have them."""
+_DOCTOR = """, with one short machine and the token in FLY_API_TOKEN. The exit code is 0 when everything held,
+1 when something did not, 2 when something could not be tried"""
+_MISSING = f"""\
+`flaude-action {{verb}}` needs packages that are not installed (no module {{name}}).
+In a clone of the repository:
+  pip install '.[local]'
+or from anywhere:
+  pip install 'flaude-action[local] @ git+{REPOSITORY_URL}'
+"""
 
 
 def main_entry() -> int:
@@ -52,37 +63,77 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    step = verbs.add_parser("main", help="run the step, from the inputs the runner set")
-    step.set_defaults(verb=lambda _: main_entry())
-    after = verbs.add_parser("post", help="destroy what the step left behind")
-    after.set_defaults(verb=lambda _: post_entry())
+    def verb(name: str, work: Callable[[argparse.Namespace], int], does: str, more: str = "") -> Options:
+        description = f"{does[0].upper()}{does[1:]}{more}."
+        options = verbs.add_parser(name, help=does, description=description)
+        options.set_defaults(verb=work)
+        return options
 
-    doctor = verbs.add_parser("doctor", help="try on your own Fly app what this action relies on")
+    verb("main", lambda _: main_entry(), "run the step", ", from the inputs that the runner set as variables")
+    verb("post", lambda _: post_entry(), "destroy what the step left behind", ", from the state it saved")
+    _doctor_options(verb("doctor", _doctor, "try on your own Fly app what this action relies on", _DOCTOR))
+    _local_options(verb("local", _local, "serve a stand-in for Fly on this computer", ", until Ctrl-C"))
+    _rehearse_options(verb("rehearse", _rehearse, "run the bundled example end to end, without accounts"))
+    return parser
+
+
+def _doctor_options(doctor: Options) -> None:
     doctor.add_argument("--app", required=True, help="the Fly app; one short machine is made in it")
     doctor.add_argument(
         "--image", default=DEFAULT_IMAGE, help="what the step's `image:` says (default: this release's)"
     )
     doctor.add_argument("--region", default="", help="where (default: Fly chooses)")
-    doctor.set_defaults(verb=_doctor)
 
-    local = verbs.add_parser("local", help="serve a stand-in for Fly on this computer")
-    local.add_argument("--backend", choices=["docker", "process"], default="docker")
-    local.add_argument("--port", type=int, default=4280)
+
+def _local_options(local: Options) -> None:
+    local.add_argument(
+        "--backend",
+        choices=["docker", "process"],
+        default="docker",
+        help="machines are containers, or plain processes (default: docker)",
+    )
+    local.add_argument(
+        "--port", type=_port, default=4280, help="on 127.0.0.1 (default: 4280; 0: any free one)"
+    )
     local.add_argument("--state", default="", help="folder that keeps its state (default: a temporary one)")
-    local.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    local.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="change a setting of the stand-in (repeatable)",
+    )
+    local.add_argument(
+        "--help-settings", action="store_true", help="list the settings with their defaults, and end"
+    )
     local.add_argument(
         "--cache", default="", help="folder for what processes need (default: the user's cache folder)"
     )
-    local.set_defaults(verb=_local)
 
-    rehearse = verbs.add_parser("rehearse", help="run the bundled example end to end, without accounts")
-    rehearse.add_argument("--backend", choices=["docker", "process"], default=None)
+
+def _rehearse_options(rehearse: Options) -> None:
+    rehearse.add_argument(
+        "--backend",
+        choices=["docker", "process"],
+        default=None,
+        help="what plays the machines (default: containers, if they can be had soon)",
+    )
     rehearse.add_argument(
         "--cache", default="", help="folder for what is fetched (default: said when it runs)"
     )
-    rehearse.add_argument("--keep", action="store_true", help="keep the files of both runs")
-    rehearse.set_defaults(verb=_rehearse)
-    return parser
+    rehearse.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep also what is left of the machines; the steps' own files stay in any case",
+    )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
+    return port
 
 
 async def _main() -> int:
@@ -139,18 +190,33 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _local(options: argparse.Namespace) -> int:
-    from flaude_action.local import serve
-
+    try:
+        from flaude_action.local import serve, tell_settings
+    except ModuleNotFoundError as missing:
+        return _not_installed("local", missing)
+    if options.help_settings:
+        return tell_settings()
     state = Path(options.state) if options.state else None
     cache = Path(options.cache) if options.cache else _cache_folder()
     return _run(serve(options.backend, options.port, state, options.settings, cache=cache))
 
 
 def _rehearse(options: argparse.Namespace) -> int:
-    from flaude_action.rehearsal.rehearse import rehearse
-
+    try:
+        from flaude_action.rehearsal.rehearse import rehearse
+    except ModuleNotFoundError as missing:
+        return _not_installed("rehearse", missing)
     cache = Path(options.cache) if options.cache else _cache_folder()
     return _run(rehearse(backend=options.backend, cache=cache, keep=options.keep))
+
+
+def _not_installed(verb: str, missing: ModuleNotFoundError) -> int:
+    """Say how to install the extra that this verb needs; a module of our own that is missing is a bug."""
+    name = missing.name or ""
+    if name.partition(".")[0] in ("flaude_action", "flaude_guest", "localfly"):
+        raise missing
+    sys.stderr.write(_MISSING.format(verb=verb, name=name))
+    return 2
 
 
 def _cache_folder() -> Path:

@@ -9,15 +9,18 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from flaude_action.rehearsal.engine import Engine, choose_engine
+from flaude_action.rehearsal.image import Unavailable
+from localfly.backend import BackendUnavailable
+from localfly.serve import serving, told_to_end
+from localfly.settings import SettingError, Settings, describe
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from localfly.serve import BackendName
 
-_MISSING = (
-    "`flaude-action local` needs its optional parts (no module {name}): pip install 'flaude-action[local]'"
-)
 _NOTE = """\
 localfly stands in for Fly at {url}. Point a step, a shell or flyctl at it:
 
@@ -31,6 +34,12 @@ It starts machines for whoever asks on this computer. Ctrl-C ends it and removes
 """
 
 
+def tell_settings() -> int:
+    """Print what `--set` takes: each setting with its default and its reason."""
+    _say(describe() + "\n")
+    return 0
+
+
 async def serve(
     backend: BackendName, port: int, state: Path | None, pairs: Sequence[str], *, cache: Path
 ) -> int:
@@ -38,14 +47,6 @@ async def serve(
 
     With processes for machines, `cache` is where their commands and, if need be, Claude Code are put.
     """
-    try:
-        from flaude_action.rehearsal.engine import Engine, choose_engine
-        from flaude_action.rehearsal.image import Unavailable
-        from localfly.backend import BackendUnavailable
-        from localfly.serve import serving, told_to_end
-        from localfly.settings import SettingError, Settings
-    except ModuleNotFoundError as missing:
-        return _refuse(_MISSING.format(name=missing.name))
     engine = Engine("docker", "one that your Docker engine has, made from ours (docs/images.md)", "")
     images = None
     try:
@@ -59,10 +60,13 @@ async def serve(
             app = settings.apps[0] if settings.apps else "<name>"
             _say(_NOTE.format(url=address.flaps, app=app, image=engine.image))
             await told.wait()
-    except (SettingError, BackendUnavailable, Unavailable) as problem:
+    except SettingError as problem:
+        return _refuse(f"localfly: {problem}; --help-settings lists them")
+    except (BackendUnavailable, Unavailable) as problem:
         return _refuse(f"localfly: {problem}")
     except OSError as problem:
-        return _refuse(f"localfly cannot serve on port {port}: {problem.strerror}")
+        where = f"use {problem.filename}" if problem.filename else f"serve on port {port}"
+        return _refuse(f"localfly cannot {where}: {problem.strerror}")
     return 0
 
 

@@ -18,12 +18,26 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--backend", choices=("docker", "process"), default="docker")
     options.add_argument("--host", default="127.0.0.1")
-    options.add_argument("--port", type=int, default=0, help="0: any free port")
+    options.add_argument("--port", type=port_number, default=0, help="0: any free port")
     options.add_argument("--state", type=Path, help="directory to keep state in; default: a temporary one")
     options.add_argument("--images", type=Path, help="process backend: JSON file of images")
-    options.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="pairs")
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="pairs",
+        help="change a setting (repeatable)",
+    )
     options.add_argument("--help-settings", action="store_true", help="list the settings")
     return options
+
+
+def port_number(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
+    return port
 
 
 async def program(options: argparse.Namespace, settings: Settings) -> None:
@@ -48,10 +62,13 @@ def main() -> None:
         return
     try:
         asyncio.run(program(options, Settings.from_pairs(options.pairs)))
-    except (SettingError, BackendUnavailable) as error:
+    except SettingError as error:
+        raise SystemExit(f"localfly: {error}; --help-settings lists them") from error
+    except BackendUnavailable as error:
         raise SystemExit(f"localfly: {error}") from error
     except OSError as error:
-        raise SystemExit(f"localfly: {error.strerror}") from error
+        where = error.filename or f"port {options.port}"
+        raise SystemExit(f"localfly: {where}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

@@ -115,6 +115,13 @@ async def test_workflow(tmp_path: Path) -> None:
     assert "+fixed" in shell.stdout
 
 
+def test_it_is_installed_from_where_it_is() -> None:
+    """Nothing of ours is on PyPI: every `pip install` takes the clone or the repository."""
+    taken = re.findall(r"`pip install '?([^`']+)'?`", README)
+    assert taken
+    assert [what for what in taken if not what.startswith((".", "git+https://"))] == []
+
+
 def test_exit_codes() -> None:
     """README's table of exit codes is the code's."""
     table = README.partition("| exit code | when |")[2].partition("\n\n")[0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,16 +41,21 @@ def rehearse(folder: Path, backend: str, **environment: str) -> subprocess.Compl
     return done
 
 
+def claude_on_path(folder: Path) -> Path:
+    """A folder for PATH with the tests' own Claude Code."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "claude").symlink_to(engines.claude())
+    return folder / "bin"
+
+
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Rehearsed:
     """A rehearsal with processes, its Claude Code the tests' own, beside credentials it must not use."""
     folder = tmp_path_factory.mktemp("rehearsal")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "claude").symlink_to(engines.claude())
     done = rehearse(
         folder,
         "process",
-        PATH=f"{folder / 'bin'}:{os.environ['PATH']}",
+        PATH=f"{claude_on_path(folder)}:{os.environ['PATH']}",
         FLY_API_TOKEN="FlyV1 never-used",
         ANTHROPIC_API_KEY="sk-ant-never-used",
     )
@@ -102,6 +109,30 @@ def test_a_failure_shows_its_cause_and_keeps_the_work(
     annotations = second.partition("Annotations")[2].partition("Outputs")[0]
     assert "No credit left" in annotations
     assert "+    return (items - 1) // size + 1" in second
+
+
+def test_a_cache_that_is_none(tmp_path: Path) -> None:
+    """A cache folder that cannot be one ends it with a sentence that names it."""
+    (tmp_path / "cache").touch()
+    done = rehearse(tmp_path, "process")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert f"No rehearsal: {tmp_path / 'cache'}" in done.stdout
+
+
+def test_two_at_once_have_a_folder_each(tmp_path: Path) -> None:
+    """Two rehearsals with one cache: neither takes away the other's files, and both come to their end."""
+    with ThreadPoolExecutor() as pool:
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "cache").symlink_to(tmp_path / "shared")
+        (tmp_path / "shared").mkdir()
+        path = {"PATH": f"{claude_on_path(tmp_path)}:{os.environ['PATH']}"}
+        both = [pool.submit(rehearse, tmp_path / name, "process", **path) for name in ("one", "other")]
+        done = [each.result() for each in both]
+    assert [each.returncode for each in done] == [0, 0]
+    folders = {re.findall("The files of this rehearsal go to (\\S+)\\. ", each.stdout)[0] for each in done}
+    assert folders == {str(tmp_path / "shared" / name) for name in ("rehearsal", "rehearsal-2")}
 
 
 def test_nothing_stays(rehearsed: Rehearsed) -> None:

@@ -68,7 +68,10 @@ def _choose(wanted: str | None, cache: Path, say: Callable[[str], None]) -> Engi
                 raise
             because = f"because {reason}"
     say(f"Machines are played by processes of this computer, {because}.")
-    return _processes(cache, say)
+    try:
+        return _processes(cache, say)
+    except OSError as problem:
+        raise Unavailable(f"{problem.filename} cannot be used ({problem.strerror})") from problem
 
 
 def _processes(cache: Path, say: Callable[[str], None]) -> Engine:

@@ -7,7 +7,7 @@ what stands around it in `stage`, what runs its machines in `engine`.
 
 from __future__ import annotations
 
-import asyncio
+import fcntl
 import json
 import os
 import secrets
@@ -15,9 +15,9 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from flaude_action.rehearsal.engine import Engine, choose_engine
 from flaude_action.rehearsal.image import Unavailable
@@ -27,7 +27,7 @@ from flaude_action.rehearsal.stage import APP, EXAMPLE, Stage, set_stage
 from flaude_action.rehearsal.step import Ending, run_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 PROMPT = "Two tests of this pull request fail. Find the cause, fix it and run the tests again."
@@ -91,12 +91,16 @@ async def rehearse(*, backend: str | None, cache: Path, keep: bool) -> int:
     """
     try:
         engine = await choose_engine(backend, cache, say)
+        with _own_folder(cache) as folder:
+            return await _both(engine, folder, keep=keep)
     except Unavailable as reason:
         say(f"No rehearsal: {reason}.")
         return 1
+
+
+async def _both(engine: Engine, folder: Path, *, keep: bool) -> int:
     say(_about_fly(os.environ))
     say(about_the_model(os.environ, engine.backend))
-    folder = await asyncio.to_thread(_fresh_folder, cache)
     say(f"The files of this rehearsal go to {folder}. {engine.leaves}")
     async with set_stage(engine, folder, keep=keep) as stage:
         played = [await _play(scene, engine, stage, folder / scene.script) for scene in SCENES]
@@ -142,11 +146,33 @@ def _proof(stage: Stage, ending: Ending) -> str:
     return tests.stderr.strip()
 
 
-def _fresh_folder(cache: Path) -> Path:
-    folder = cache.resolve() / "rehearsal"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
+@contextmanager
+def _own_folder(cache: Path) -> Iterator[Path]:
+    """An empty folder in the cache: `rehearsal`, or one with a number while another rehearsal is in that.
+
+    Raises Unavailable when the cache cannot be one.
+    """
+    cache, number = cache.resolve(), 1
+    with ExitStack() as held:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            while not _locked(held.enter_context((cache / f"rehearsal-{number}.lock").open("w"))):
+                number += 1
+            folder = cache / ("rehearsal" if number == 1 else f"rehearsal-{number}")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        except OSError as problem:
+            raise Unavailable(f"{problem.filename} cannot be used ({problem.strerror})") from problem
+        yield folder
+
+
+def _locked(file: TextIO) -> bool:
+    """Whether the file is now ours, until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _about_fly(environ: Mapping[str, str]) -> str:
