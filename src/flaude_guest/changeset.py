@@ -7,7 +7,6 @@ workspace's own `.git` (history, configuration, hooks, index) is never consulted
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from flaude_guest import protocol
+from flaude_guest.checks import no_room
 from flaude_guest.comparison import CollectFailed, Comparison
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path
         for part, name in zip(parts, names):  # noqa: B905 - `strict` is Python 3.10
             part.rename(places.state / name)  # only now, so that nobody is given a part of a patch
     except OSError as error:
-        type_ = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "collect_failed"
+        type_ = "disk_full" if no_room(error) else "collect_failed"
         raise CollectFailed("The changeset could not be written.", error.strerror or "", type_) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -6,6 +6,7 @@ answer's use is the journey's.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from flaude_guest.processes import Processes, Watch
 
 FREE_MIN_BYTES = 256 * 1024 * 1024
+FULL_BYTES = 16 * 1024 * 1024
+FULL_FILES = 16
 CLAUDE_START_S = 120.0
 """The binary is large and the first read of a cold disk slow."""
 
@@ -77,6 +80,17 @@ def free_bytes(folder: Path) -> int:
     """Bytes an unprivileged process may still write there."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize
+
+
+def is_full(folder: Path) -> bool:
+    """Whether next to nothing fits in there any more: no bytes, or no files where their number is limited."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES or (disk.f_files > 0 and disk.f_favail < FULL_FILES)
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether that is why something of ours failed."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _first_line(words: bytearray) -> str:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 COLLECT_S = 120.0
 COLLECT_AFTER_STOP_S = 1.8
 """Of the 2.5 s in which an interrupt must be answered."""
-DISK_FULL_BYTES = 16 * 1024 * 1024
 
 _CUT = {"timeout": "run_timeout", "cancelled": "cancelled", "terminated": "machine_stopped_externally"}
 
@@ -76,14 +75,14 @@ class Journey:
         except CloneFailed as failed:
             type_ = "disk_full" if failed.type == "clone_failed" and self._disk_is_full() else failed.type
             outcome.fail(type_, "fetch", failed.details, failed.line)
-        except Exception:
-            self._bug()
+        except Exception as error:
+            self._bug(error)
         try:
             self._record.enter("collect")
             self._end_processes()
             self._collect()
-        except Exception:
-            self._bug()
+        except Exception as error:
+            self._bug(error)
         return outcome
 
     def _steps(self, problem: checks.Problem | None) -> None:
@@ -189,7 +188,8 @@ class Journey:
     def _collect(self) -> None:
         full = self._disk_is_full()
         if full:
-            self._outcome.warn("disk_full", "Less than %d MiB were left." % (DISK_FULL_BYTES // 2**20))
+            left = "Less than %d MiB were left, or than %d files."
+            self._outcome.warn("disk_full", left % (checks.FULL_BYTES // 2**20, checks.FULL_FILES))
         if self._main is None:
             return
         git = Git(self._processes, self._places, self._collect_watch())
@@ -207,7 +207,7 @@ class Journey:
             self._end_processes()
 
     def _disk_is_full(self) -> bool:
-        return any(checks.free_bytes(at) < DISK_FULL_BYTES for at in (self._places.work, self._places.state))
+        return any(map(checks.is_full, (self._places.work, self._places.state)))
 
     def _collect_watch(self) -> Callable[[], str]:
         """Patience for the changeset: shorter from the moment that somebody waits for an interrupt."""
@@ -221,8 +221,12 @@ class Journey:
 
         return watch
 
-    def _bug(self) -> None:
-        """A bug of ours is a failure like any other: told in the log, typed in the result, and held."""
+    def _bug(self, error: Exception) -> None:
+        """A bug of ours is a failure like any other: told in the log, typed in the result, and held.
+
+        That there is no room for a file of ours is none.
+        """
         for line in traceback.format_exc().splitlines():
             self._output.pass_on(line)
-        self._outcome.fail("internal_error", self._record.phase)
+        type_ = "disk_full" if checks.no_room(error) else "internal_error"
+        self._outcome.fail(type_, self._record.phase)

@@ -114,7 +114,8 @@ def test_who_stops_what_would_kill_it(machine_image: str, tmp_path: Path) -> Non
     assert result["error"]["type"] == "agent_start_failed"
 
 
-def test_a_repository_that_does_not_fit_the_disk(machine_image: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk", ["size=8m", "size=400m,nr_inodes=2", "size=400m,nr_inodes=8"])
+def test_a_repository_that_does_not_fit_the_disk(machine_image: str, tmp_path: Path, disk: str) -> None:
     """That nothing can be fetched for want of space is told as that, and not as the network's fault."""
     (tmp_path / "up").mkdir()
     (tmp_path / "up" / "large").write_bytes(os.urandom(12 << 20))
@@ -124,7 +125,7 @@ def test_a_repository_that_does_not_fit_the_disk(machine_image: str, tmp_path: P
     git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "up"), str(tmp_path / "host" / "o" / "n.git"))
     with (
         served("localfly.githost", "--root", str(tmp_path / "host")) as host,
-        container(machine_image, tmp_path, "--tmpfs=/var/lib/flaude:size=8m") as g,
+        container(machine_image, tmp_path, f"--tmpfs=/var/lib/flaude:{disk}") as g,
     ):
         one = {"url": f"{host}/o/n.git", "ref": "", "sha": git(tmp_path / "up", "rev-parse", "HEAD"),
                "directory": "n", "token": None}  # fmt: skip
