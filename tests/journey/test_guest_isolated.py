@@ -234,6 +234,28 @@ def test_a_machine_that_is_not_fit(
     assert (error["type"], error["phase"], error["details"]) == ("environment_unusable", "checks", details)
 
 
+def test_work_that_is_closed_to_everybody(machine_image: str, tmp_path: Path) -> None:
+    """What the agent took its own rights from is in the patch, though the agent could not read it."""
+    sha = repository(tmp_path / "up", {"a.txt": "1\n"})
+    git(tmp_path, "clone", "--quiet", "--bare", str(tmp_path / "up"), str(tmp_path / "host" / "o" / "n.git"))
+    tmp_path.chmod(0o755)
+    close = "mkdir dark; echo two > dark/new; echo two > a.txt; chmod 000 a.txt dark . .."
+    program = Path(agent(tmp_path, f"say init; {close}; say result"))
+    program.write_text(program.read_text().replace(str(tmp_path), "/agent"))
+    with (
+        served("localfly.githost", "--root", str(tmp_path / "host")) as host,
+        container(
+            machine_image, tmp_path, f"--volume={tmp_path}:/agent:ro", FLAUDE_CLAUDE="/agent/agent"
+        ) as g,
+    ):
+        one = {"url": f"{host}/o/n.git", "ref": "main", "sha": sha, "directory": "n", "token": None}
+        g.ask("provision", stdin=job(repositories=[one]))
+        result = g.result()
+        patch = g.collect("patch")
+    assert result["ok"] is True, result
+    assert (result["changeset"]["files"], patch.count(b"+two")) == (2, 2)
+
+
 def test_links_in_place_of_the_work(machine_image: str, tmp_path: Path) -> None:
     """A checkout replaced by a link to what only root may read gives the agent nothing of it."""
     sha = repository(tmp_path / "up", {"a.txt": "1\n"})
