@@ -85,7 +85,7 @@ class Run:
             self._tell_failure(error)
             return None
         self.workload, machine.workload = workload, workload.handle
-        if machine.state in COMING_UP:
+        if self._awaited():
             machine.add_event("start", "started")
             machine.enter("started")
         self._changes.tell(machine)
@@ -93,8 +93,12 @@ class Run:
             await workload.kill()
         return workload
 
+    def _awaited(self) -> bool:
+        """Whether this launch is still what the machine is to come up by."""
+        return self._machine.state in COMING_UP and not self._abort.is_set()
+
     def _stay_down(self) -> None:
-        """A stop came before there was anything to stop."""
+        """What broke the launch off goes on with the machine, except a stop: it had nothing to stop."""
         if self._machine.state == "stopping":
             self._machine.rest_stopped("stop")
             self._changes.tell(self._machine)
@@ -105,9 +109,11 @@ class Run:
         if not isinstance(error, ImageMissing):
             what = "start the machine"
         self._lines.say(machine, "runner", f"Failed to {what}: {error}")
-        if machine.state in (*COMING_UP, "stopping"):
-            machine.add_event("launch", "failed")
-            machine.enter("failed")
+        if not self._awaited():
+            self._stay_down()
+            return
+        machine.add_event("launch", "failed")
+        machine.enter("failed")
         self._changes.tell(machine)
 
     def _goes_on(self, end: Exit) -> bool:

@@ -255,6 +255,20 @@ async def test_a_second_update_overtakes_the_first(tmp_path: Path, apart_s: floa
         assert [workload.launch.image for workload in fly.backend.started[1:]] == ["other:3"]
 
 
+async def test_an_update_of_what_is_just_coming_up_overtakes_it(tmp_path: Path) -> None:
+    """The version that nobody wants any more is never told as started."""
+    async with fly_inside(tmp_path, SlowImages()) as fly:
+        machine, _ = await fly.started()
+        record = fly.fly.store.machines[machine]
+        for image in ("other:2", "other:3"):
+            record.replace_config(record.config | {"image": image}, {})
+            fly.fly.flyd.replace(record, skip_launch=False)
+            await asyncio.sleep(0.01)
+        await fly.reach(machine, "started")
+        assert fly.backend.started[-1].launch.image == "other:3"
+        assert told(await fly.events(machine)).count(("start", "started")) == 2
+
+
 async def test_of_two_updates_of_the_same_version_one_is_a_conflict(tmp_path: Path) -> None:
     """Also when both arrive while the image is looked up."""
     async with fly_inside(tmp_path, SlowImages()) as fly:
