@@ -15,6 +15,7 @@ RESULT_MAX_BYTES = 64 * 1024
 STRUCTURED_MAX_BYTES = 256 * 1024
 """With the text and all else the result stays small enough for one exec answer."""
 DENIALS_MAX = 100
+OPEN_TOOLS_MAX = 1000
 _SYNTHETIC = "<synthetic>"
 
 
@@ -62,7 +63,7 @@ class Conversation:
             self._assistant(event)
         elif kind == "user":
             for block in blocks(event):
-                self.open_tools.pop(str(block.get("tool_use_id")), None)
+                self.open_tools.pop(_key(block.get("tool_use_id")), None)
         elif kind == "rate_limit_event":
             limit = event.get("rate_limit_info")
             if isinstance(limit, dict) and limit.get("status") == "rejected":
@@ -143,7 +144,9 @@ class Conversation:
             self.credential_refusals = 0
         for block in blocks(event):
             if block.get("type") == "tool_use":
-                self.open_tools[str(block.get("id"))] = str(block.get("name"))[:100]
+                self.open_tools[_key(block.get("id"))] = str(block.get("name"))[:100]
+                if len(self.open_tools) > OPEN_TOOLS_MAX:
+                    del self.open_tools[next(iter(self.open_tools))]
 
 
 def cause(conversation: Conversation) -> ApiError:
@@ -157,3 +160,7 @@ def cause(conversation: Conversation) -> ApiError:
         status=whole(result.get("api_error_status")),
         text=str(result.get("result") or "")[:500],
     )
+
+
+def _key(value: Any) -> str:
+    return str(value)[:100]

@@ -233,6 +233,17 @@ def test_codes_of_api_errors(codes: dict[str, Any], type_: str) -> None:
     assert judge(api_error(**codes), Ended(1, None)).type == type_
 
 
+def test_a_stream_of_tools_is_not_kept() -> None:
+    """However many tools are said to begin and never to end, and however they are called, little is kept."""
+    said = Conversation()
+    for number in range(3000):
+        use = {"type": "tool_use", "id": f"{number}" + "x" * 5000, "name": f"Tool{number}"}
+        said.note({"type": "assistant", "message": {"content": [use]}}, 1000.0)
+    assert sum(len(key) + len(name) for key, name in said.open_tools.items()) < 1_000_000
+    said.fell_silent()
+    assert said.silent_in == "Tool2999"
+
+
 @pytest.mark.parametrize(
     "event",
     [
