@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from localfly import identifiers
 from localfly.rate_limits import RateLimits
 from localfly.requests_seen import CONTROL
+from localfly.wire import ApiError, refused, unauthenticated
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -67,11 +68,10 @@ class Gate:
         if scope["type"] == "http" and path.startswith(("/v1/", "/api/v1/")):
             authorization = Headers(scope=scope).get("authorization", "")
             if not self._admits(path, authorization):
-                answer = JSONResponse({"error": "Authenticate: token validation error"}, 401)
-                await answer(scope, receive, send)
+                await _refusal(unauthenticated())(scope, receive, send)
                 return
             if self._settings.rate_limits and not self._limits.take(scope["method"], path, time.monotonic()):
-                await JSONResponse({"error": "rate limit exceeded"}, 429)(scope, receive, send)
+                await _refusal(refused(429, "rate limit exceeded"))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -83,6 +83,10 @@ class Gate:
         if self._settings.logs_refuse_bearer_macaroon and scheme != "FlyV1" and _MACAROON.search(token):
             return False
         return known and self._settings.logs_readable
+
+
+def _refusal(error: ApiError) -> JSONResponse:
+    return JSONResponse(error.body, error.status)
 
 
 def split_authorization(header: str) -> tuple[str, str]:

@@ -115,7 +115,7 @@ class LogFile:
 
 
 class LogStore:
-    """All log files, opened when first asked for. `directory_of` is where machines keep their things."""
+    """All log files, opened when first asked for. In `directory` each machine has a folder of its name."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
