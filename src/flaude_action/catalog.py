@@ -68,7 +68,7 @@ CATALOG: dict[str, Kind] = _table(
      "Set `repository:` and `ref:` yourself, or start from a pull request, a push or a dispatch."),
     ("app_not_found", "create", "user", "The Fly app does not exist",
      "Fly knows no app of this name that the token may use.",
-     "Create it once with `fly apps create <app>`, or correct `fly_app:`.",
+     "Create it once with `fly apps create <app> --network <app>`, or correct `fly_app:`.",
      "A misspelt name, or a token of another organisation."),
     # Fly.
     ("machine_auth_failed", "auth", "user", "Fly refused the token",

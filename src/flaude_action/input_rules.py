@@ -76,7 +76,9 @@ def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, R
     if not inputs.fly_app:
         yield (
             "fly_app",
-            Refused("It is empty.", "Create an app with `fly apps create <name>` and name it here."),
+            Refused(
+                "It is empty.", "Create an app with `fly apps create <app> --network <app>` and name it here."
+            ),
         )
     kind, cpus, memory_mb = inputs.cpu_kind, inputs.cpus, inputs.memory_mb
     if cpus not in SIZES[kind].cpus:

@@ -16,6 +16,7 @@ from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError
 from flaude_action.github import GitHub
 from flaude_action.machine_config import MachineConfig
 from flaude_action.repo_spec import RepoSpec
+from flaude_action.run_report import for_app
 from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _as_problems(found: BaseException, app: str) -> list[ConfigError]:
     details, hint = found.details, found.hint
     if isinstance(found, FlyAPIError):
         details = f"The app is {app!r}. {details}"
-        hint = hint.replace("<name>", app).replace("<app>", app)
+        hint = for_app(hint, app)
     return [ConfigError(found.type, details=details, hint=hint, dev=found.dev, meta=found.meta)]
 
 

@@ -90,7 +90,7 @@ async def test_unknown_app(here: Stage) -> None:
     ended = await here.step(fly_app="not-there")
     assert ended.exit_code == 2
     [error] = ended.of_level("error")
-    assert "fly apps create not-there" in error
+    assert "`fly apps create not-there --network not-there`" in error
     assert ended.outputs["error_type"] == "app_not_found"
     assert await creates(here) == []
 

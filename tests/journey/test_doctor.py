@@ -221,7 +221,7 @@ async def test_unknown_app(tmp_path: Path) -> None:
     """An app that is not there: the line that makes it can be copied."""
     async with fly(tmp_path) as here:
         examined = await examine(here, "--app", "no-such-app")
-    assert "fly apps create no-such-app`" in examined.said
+    assert "`fly apps create no-such-app --network no-such-app`" in examined.said
     assert examined.code == 2
 
 
