@@ -104,15 +104,15 @@ async def test_workflow(tmp_path: Path) -> None:
     shell = await asyncio.to_thread(
         subprocess.run,
         ["bash", "-e", "-c", reads["run"]],
-        env=environ | {"PATH": os.environ["PATH"]},
+        env=environ | {"PATH": os.environ["PATH"], "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")},
         cwd=ended.workspace,
         capture_output=True,
         text=True,
         timeout=20,
     )
     assert shell.returncode == 0, shell.stderr
-    assert shell.stdout.startswith("success \n")
-    assert "+fixed" in shell.stdout
+    assert shell.stdout == "success \n"
+    assert "\n+fixed\n" in (tmp_path / "summary").read_text()
 
 
 def test_it_is_installed_from_where_it_is() -> None:
