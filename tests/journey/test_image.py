@@ -221,6 +221,17 @@ async def test_cancelled_between_two_steps(workshop: Workshop, delay_s: float) -
     assert await cancelled_at(workshop, "Step 12/", delay_s, docker_context=context) < CANCEL_S
 
 
+async def test_cancelled_in_the_middle_of_a_pull(proxy: Proxy, workshop: Workshop) -> None:
+    """The engine gives it up: nothing has the base's name afterwards."""
+    docker("build", "--quiet", "--tag", "flaude-test-slow", str(workshop.context("RUN echo slow > /slow")))
+    push("flaude-test-slow", f"{proxy.upstream}/slow:1")
+    docker("rmi", "flaude-test-slow")
+    proxy.delay("GET /v2/slow/blobs/", 2)
+    assert await cancelled_at(workshop, "Pulling", base_image=f"{proxy.address}/slow:1") < CANCEL_S
+    await asyncio.sleep(2.5)  # what was under way would have come by now
+    assert docker("images", "--quiet", f"{proxy.address}/slow") == ""
+
+
 async def test_cancelled_between_the_two_builds(workshop: Workshop) -> None:
     """What the user's Dockerfile made goes with what our layers have made of it."""
     context = workshop.context("RUN echo theirs > /theirs")
