@@ -38,7 +38,8 @@ class BuildProgress:
 
     @property
     def tail(self) -> str:
-        return "\n".join([*self._kept, self._unended] if self._unended else self._kept)
+        lines = [*self._kept, self._unended] if self._unended else [*self._kept]
+        return "\n".join(lines[-KEPT_LINES:])
 
     def say(self, text: str) -> None:
         """Whole lines; what had no end so far has one by this."""

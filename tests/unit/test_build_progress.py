@@ -67,6 +67,12 @@ def test_lines_are_whole_however_the_engine_cuts_them() -> None:
     assert progress.tail == "\n".join([*said, "being wri"])
 
 
+def test_the_tail_is_forty_lines() -> None:
+    """The last line counts as one when the build is cut off in it."""
+    _, progress = told({"stream": "".join(f"{number}\n" for number in range(100)) + "not all of"})
+    assert progress.tail.splitlines() == [*map(str, range(61, 100)), "not all of"]
+
+
 def test_a_line_without_an_end_costs_no_memory() -> None:
     """What of it would not be shown is not kept."""
     lines, progress = told(*[{"stream": "x" * 100_000}] * 20, {"stream": "\nnext\n"})
