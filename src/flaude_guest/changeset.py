@@ -109,7 +109,8 @@ def _make_scratch(scratch: Path, places: Places, index: Path) -> None:
     (scratch / "objects").mkdir(parents=True)
     shutil.copy2(index, scratch / "index")
     if places.agent.uid is not None and places.agent.gid is not None:
-        for path in (scratch, scratch / "objects", scratch / "index"):
+        # The folder last: before that nobody can put a link in the place of what is in it.
+        for path in (scratch / "index", scratch / "objects", scratch):
             os.chown(path, places.agent.uid, places.agent.gid)
 
 

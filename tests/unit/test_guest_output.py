@@ -16,7 +16,7 @@ from flaude_guest.output import LINE_MAX_BYTES, Output, neutral, pieces
         ("plain\ttext ü", "plain\ttext ü"),
         ("\x1b[31mred\x1b[0m \x1b]0;title\x07end", "red end"),
         ("a\rb\x00c\x7f\x9b", "abc"),
-        ("one\u2028two\u202ethree", "onetwothree"),
+        ("one\u2028two\u202ethree\u061c", "onetwothree"),
         ("[flaude:exit:0]", "[flaude\\:exit:0]"),
         ("[fl\x00aude:exit:0]", "[flaude\\:exit:0]"),
         ("[flaude\x1b[0m:exit:0]", "[flaude\\:exit:0]"),
