@@ -183,7 +183,9 @@ async def test_a_program_begins_with_no_signal_ignored_or_blocked() -> None:
     async with localfly() as fly:
         machine = (await fly.create("grep -E '^Sig(Blk|Ign)' /proc/self/status"))["id"]
         await fly.until(machine, "destroyed")
-        assert (await fly.lines(machine))[:2] == ["SigBlk:\t" + "0" * 16, "SigIgn:\t" + "0" * 16]
+        blocked, ignored = (int(line.split()[1], 16) for line in (await fly.lines(machine))[:2])
+        libc_own = 0b11 << 31  # signals 32 and 33, which only the C library can change
+        assert (blocked, ignored & ~libc_own) == (0, 0)
 
 
 async def test_a_kill_is_told_as_sigkill() -> None:
@@ -335,17 +337,10 @@ def test_it_explains_its_settings() -> None:
     assert (told.returncode, "exit_event_shape=" in told.stdout) == (0, True)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--set", "odd=1"), "localfly: no such setting: odd"),
-        (("--backend", "docker"), "localfly: no Docker engine answers (see DOCKER_HOST)"),
-    ],
-)
-def test_it_says_in_a_line_why_it_cannot_start(options: tuple[str, ...], message: str) -> None:
+def test_it_says_in_a_line_that_there_is_no_engine() -> None:
     """Exit code 1 and no traceback."""
-    told = run_localfly(*options, DOCKER_HOST="unix:///nowhere/docker.sock")
-    assert (told.returncode, told.stderr) == (1, message + "\n")
+    told = run_localfly("--backend", "docker", DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert (told.returncode, told.stderr) == (1, "localfly: no Docker engine answers (see DOCKER_HOST)\n")
 
 
 async def test_two_cannot_share_a_state_directory() -> None:
@@ -368,7 +363,7 @@ async def test_a_taken_port_costs_no_machine() -> None:
             port = str(taken.getsockname()[1])
             second = await asyncio.to_thread(run_localfly, *fly.command[3:], "--port", port)
         assert (second.returncode, len(second.stderr.splitlines())) == (1, 1)
-        assert second.stderr.startswith("localfly: Address already in use")
+        assert f"port {port}: Address already in use" in second.stderr
         await fly.start()
         assert (await execute(fly, machine, "true")).status_code == 200
 
