@@ -6,19 +6,19 @@ import httpx
 import pytest
 
 from flaude_action.rehearsal.model import about_the_model, own_model, scripted_model
-from flaude_action.rehearsal.rehearse import SCENES
+from flaude_action.rehearsal.scenes import SCENES
 from localfly.messages_script import Script
 
 KEY = {"ANTHROPIC_API_KEY": "sk-ant-mine"}
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.script)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_the_scripts(scene) -> None:  # type: ignore[no-untyped-def]
     """Every scene's script is one."""
     assert Script.model_validate(scene.turns()).turns
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.script)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_an_edit_changes_the_length(scene) -> None:  # type: ignore[no-untyped-def]
     """An edit within the second after a test run is seen by the next one: Python takes a compiled file for
     fresh when its source has the same size and the same time in whole seconds."""

@@ -6,6 +6,7 @@ The containers' image is `image`'s; what happens on the machines is `rehearse`'s
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import shlex
 import shutil
@@ -82,8 +83,10 @@ def _processes(cache: Path, say: Callable[[str], None]) -> Engine:
     commands.mkdir(parents=True, exist_ok=True)
     command = commands / GUEST_COMMAND
     run = shlex.join(["env", f"PYTHONPATH={SOURCES}", sys.executable, "-m", "flaude_guest.verbs"])
-    command.write_text(f'#!/bin/sh\nexec {run} "$@"\n')
-    command.chmod(0o755)
+    part = command.with_name(f"{GUEST_COMMAND}.{os.getpid()}")  # another rehearsal may run it right now
+    part.write_text(f'#!/bin/sh\nexec {run} "$@"\n')
+    part.chmod(0o755)
+    part.replace(command)
     image = f"{IMAGE_NAME}:local"
     program = {
         "argv": [sys.executable, "-m", "flaude_guest.supervisor"],
@@ -122,7 +125,7 @@ def _install_claude(program: Path, say: Callable[[str], None]) -> None:
     registry = npm_registry() or machine_dockerfile.default("NPM_REGISTRY")
     say(f"Installing Claude Code {version} into {program.parent}, from npm's registry …")
     program.parent.mkdir(parents=True, exist_ok=True)
-    part = program.with_name("claude.part")
+    part = program.with_name(f"claude.{os.getpid()}.part")
     installer = [sys.executable, "-I", str(DOCKERFILE.with_name("install_claude.py"))]
     done = subprocess.run(
         [*installer, registry, version, machine_dockerfile.default("CLAUDE_CODE_INTEGRITY"), str(part)],
@@ -132,5 +135,6 @@ def _install_claude(program: Path, say: Callable[[str], None]) -> None:
     )
     if done.returncode != 0:
         part.unlink(missing_ok=True)
-        raise Unavailable(f"Claude Code could not be installed ({done.stderr.strip().splitlines()[-1]})")
+        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise Unavailable(f"Claude Code could not be installed ({words[-1]})")
     part.replace(program)

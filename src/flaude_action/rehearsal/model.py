@@ -26,9 +26,15 @@ async def scripted_model(script: dict[str, Any]) -> AsyncIterator[dict[str, str]
 
 
 def own_model(environ: Mapping[str, str], backend: str) -> dict[str, str]:
-    """The inputs for the real model, with limits; empty when there is no credential or nothing to hold it."""
+    """The inputs for the real model, with limits; empty when there is no credential or nothing to hold it.
+
+    `backend` is what plays the machines, `fly` for Fly itself.
+    """
     name = _credential_name(environ)
-    return {name.lower(): environ[name], **LIMITS} if name and _is_held(backend) else {}
+    if not name or not _is_held(backend):
+        return {}
+    url = environ.get("ANTHROPIC_BASE_URL")
+    return {name.lower(): environ[name], **LIMITS} | ({"anthropic_base_url": url} if url else {})
 
 
 def about_the_model(environ: Mapping[str, str], backend: str) -> str:
@@ -53,4 +59,4 @@ def _credential_name(environ: Mapping[str, str]) -> str:
 
 
 def _is_held(backend: str) -> bool:
-    return backend == "docker"
+    return backend != "process"

@@ -1,6 +1,7 @@
 """Everything around the step in a rehearsal, on loopback: the example repository, its git host, and Fly.
 
-The model is each scene's own and is served by `rehearse`; who plays the machines is `engine`'s.
+The model is each scene's own and is served by `rehearse`; who plays the machines is `engine`'s. The stage on
+the user's own Fly is `own_fly`'s.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import subprocess
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +39,18 @@ _GIT = {
 
 @dataclass(frozen=True)
 class Stage:
-    """What a step meets: its event, the repository, the URLs it is given; `fly` is localfly's address."""
+    """What a step meets: its event, environment and inputs; in `checkout` its work is tried."""
 
     event: dict[str, Any]
     checkout: Path
     environment: dict[str, str]
+    inputs: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class LocalStage(Stage):
+    """With localfly, whose address is `fly`."""
+
     fly: str
 
     async def machines(self) -> list[dict[str, Any]]:
@@ -64,7 +73,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_stage(engine: Engine, folder: Path, *, keep: bool) -> AsyncIterator[Stage]:
+async def set_stage(engine: Engine, folder: Path, *, keep: bool) -> AsyncIterator[LocalStage]:
     """Make the repository in `folder`, serve it and Fly until the block ends; `keep` leaves its state."""
     event = await asyncio.to_thread(_example_repository, folder)
     state = folder / "localfly"
@@ -82,7 +91,12 @@ async def set_stage(engine: Engine, folder: Path, *, keep: bool) -> AsyncIterato
                 "FLY_FLAPS_BASE_URL": fly.flaps,
                 "FLY_API_BASE_URL": fly.api,
             }
-            yield Stage(event, folder / "checkout", environment, fly.flaps)
+            inputs = {
+                "fly_api_token": f"rehearsal-{secrets.token_hex(16)}",
+                "fly_app": APP,
+                "image": engine.image,
+            }
+            yield LocalStage(event, folder / "checkout", environment, inputs, fly.flaps)
     finally:
         if not keep:
             shutil.rmtree(state)
@@ -92,9 +106,7 @@ def _example_repository(folder: Path) -> dict[str, Any]:
     """A base branch without the function, the pull request's branch with it; returns the payload."""
     event: dict[str, Any] = json.loads((EXAMPLE / "pull_request.json").read_text())
     pull = event["pull_request"]
-    checkout = folder / "checkout"
-    checkout.mkdir()
-    _git(checkout, "init", "-q", "-b", pull["base"]["ref"])
+    checkout = empty_repository(folder, pull["base"]["ref"])
     for step, names in (("base", ("README.md", ".gitignore")), ("head", ("pages.py", "test_pages.py"))):
         if step == "head":
             _git(checkout, "switch", "-q", "-c", pull["head"]["ref"])
@@ -107,6 +119,14 @@ def _example_repository(folder: Path) -> dict[str, Any]:
     _git(folder, "clone", "-q", "--bare", checkout, bare)
     _git(bare, "update-ref", f"refs/pull/{event['number']}/head", pull["head"]["sha"])
     return event
+
+
+def empty_repository(folder: Path, branch: str = "main") -> Path:
+    """A repository without a commit, `checkout` in `folder`."""
+    checkout = folder / "checkout"
+    checkout.mkdir()
+    _git(checkout, "init", "-q", "-b", branch)
+    return checkout
 
 
 def _git(where: Path, *words: str | Path) -> str:
