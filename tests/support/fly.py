@@ -25,7 +25,7 @@ SHELL = "shell:1"
 IMAGES: dict[str, dict[str, Any]] = {SHELL: {"argv": ["sh", "-c"]}}
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
     """Ask until the answer is yes; fails the test when it does not come in time."""
     async with asyncio.timeout(within_s):
         while not await check():  # noqa: ASYNC110 - what is waited for happens in another process

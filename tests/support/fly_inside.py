@@ -76,15 +76,23 @@ class ScriptedWorkload:
 
 @dataclass
 class ScriptedBackend:
-    """Keeps every workload it started, newest last; `surviving` are found again by the next localfly."""
+    """Keeps every workload it started, newest last; `surviving` are found again by the next localfly.
+
+    It looks images up, and so starts anything, only while it `answers`.
+    """
 
     labels: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     started: list[ScriptedWorkload] = field(default_factory=list)
     surviving: dict[str, ScriptedWorkload] = field(default_factory=dict)
     attached_after: list[int] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     async def image(self, reference: str) -> Image:
+        await self.answers.wait()
         if reference.startswith("missing"):
             raise ImageMissing("no such image")
         return Image(reference, self.digest, self.labels)
@@ -131,9 +139,9 @@ class Inside:
         return machine["id"], self.backend.started[-1]
 
     async def reach(self, machine_id: str, state: str) -> None:
-        """Wait until the machine has that state; fails the test after a second."""
+        """Wait until the machine has that state; fails the test when it does not come in time."""
         machine = self.fly.store.machines[machine_id]
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             while machine.state != state:
                 await self.fly.changes.next(machine, 1)
 

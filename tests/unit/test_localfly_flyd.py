@@ -6,19 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fly_inside import ScriptedBackend, fly_inside
+from tests.support.fly_inside import fly_inside
 
-from localfly.backend import Exit, Image
+from localfly.backend import Exit
 
 NO = {"policy": "no"}
-
-
-class SlowImages(ScriptedBackend):
-    """It takes a moment to look an image up."""
-
-    async def image(self, reference: str) -> Image:
-        await asyncio.sleep(0.03)
-        return await super().image(reference)
 
 
 def told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -245,9 +237,10 @@ async def test_a_destroy_overtakes_an_update(tmp_path: Path) -> None:
 @pytest.mark.parametrize("apart_s", [0.0, 0.02])
 async def test_a_second_update_overtakes_the_first(tmp_path: Path, apart_s: float) -> None:
     """One workload runs afterwards, the newest version's."""
-    async with fly_inside(tmp_path, boot_delay_s=0.05) as fly:
+    async with fly_inside(tmp_path) as fly:
         machine, _ = await fly.started()
-        for image in ("other:2", "other:3"):
+        for image, boot_delay_s in (("other:2", 30), ("other:3", 0)):
+            fly.fly.settings.boot_delay_s = boot_delay_s
             await fly.call("POST", f"/machines/{machine}", {"config": {"image": image}})
             await asyncio.sleep(apart_s)
         await fly.reach(machine, "started")
@@ -257,13 +250,15 @@ async def test_a_second_update_overtakes_the_first(tmp_path: Path, apart_s: floa
 
 async def test_an_update_of_what_is_just_coming_up_overtakes_it(tmp_path: Path) -> None:
     """The version that nobody wants any more is never told as started."""
-    async with fly_inside(tmp_path, SlowImages()) as fly:
+    async with fly_inside(tmp_path) as fly:
         machine, _ = await fly.started()
         record = fly.fly.store.machines[machine]
+        fly.backend.answers.clear()
         for image in ("other:2", "other:3"):
             record.replace_config(record.config | {"image": image}, {})
             fly.fly.flyd.replace(record, skip_launch=False)
             await asyncio.sleep(0.01)
+        fly.backend.answers.set()
         await fly.reach(machine, "started")
         assert fly.backend.started[-1].launch.image == "other:3"
         assert told(await fly.events(machine)).count(("start", "started")) == 2
@@ -271,23 +266,28 @@ async def test_an_update_of_what_is_just_coming_up_overtakes_it(tmp_path: Path) 
 
 async def test_of_two_updates_of_the_same_version_one_is_a_conflict(tmp_path: Path) -> None:
     """Also when both arrive while the image is looked up."""
-    async with fly_inside(tmp_path, SlowImages()) as fly:
+    async with fly_inside(tmp_path) as fly:
         machine, _ = await fly.started()
         version = fly.fly.store.machines[machine].instance_id
         body = {"config": {"image": "other:2"}, "current_version": version}
-        answers = await asyncio.gather(*(fly.call("POST", f"/machines/{machine}", body) for _ in range(2)))
-        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        fly.backend.answers.clear()
+        updates = [asyncio.create_task(fly.call("POST", f"/machines/{machine}", body)) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        fly.backend.answers.set()
+        assert sorted([(await update).status_code for update in updates]) == [200, 409]
 
 
 async def test_an_update_that_arrives_at_the_end_does_not_revive_a_machine(tmp_path: Path) -> None:
     """The machine is destroyed while the image is looked up: 412."""
-    async with fly_inside(tmp_path, SlowImages()) as fly:
+    async with fly_inside(tmp_path) as fly:
         machine, _ = await fly.started()
+        fly.backend.answers.clear()
         updating = asyncio.create_task(
             fly.call("POST", f"/machines/{machine}", {"config": {"image": "other:2"}})
         )
         await asyncio.sleep(0.01)
         await fly.call("DELETE", f"/machines/{machine}", params={"force": "true"})
+        fly.backend.answers.set()
         assert (await updating).status_code == 412
         await fly.reach(machine, "destroyed")
 

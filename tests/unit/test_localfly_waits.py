@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.support.fly_inside import ScriptedBackend, fly_inside
+from tests.support.fly_inside import IMAGE, ScriptedBackend, fly_inside
 from tests.support.recorded import recorded
 
 from localfly import waits
@@ -66,10 +66,17 @@ class OverAtOnce(ScriptedBackend):
 
 async def test_a_wait_names_the_event_of_the_state_it_met(tmp_path: Path) -> None:
     """However far the machine is by then: what came next can still be waited for from there."""
-    async with fly_inside(tmp_path, OverAtOnce(), boot_delay_s=0.02) as fly:
-        machine = (await fly.create())["id"]
+    async with fly_inside(tmp_path, OverAtOnce()) as fly:
+        body = {"config": {"image": IMAGE, "restart": {"policy": "no"}}, "skip_launch": True}
+        machine = (await fly.call("POST", "/machines", body)).json()["id"]
         path = f"/machines/{machine}/wait"
-        started = (await fly.call("GET", path, params={"state": "started"})).json()
+        record = fly.fly.store.machines[machine]
+        waiting = asyncio.create_task(
+            waits.wait_for(fly.fly.changes, record, ["started"], version="", from_event_id="", timeout_s=5)
+        )
+        await asyncio.sleep(0)
+        await fly.call("POST", f"/machines/{machine}/start")
+        started = await waiting
         events = {event["id"]: event["status"] for event in await fly.events(machine)}
         assert events[started["event_id"]] == "started"
         query = {"state": "stopped", "from_event_id": started["event_id"], "timeout": "1"}
