@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
@@ -39,6 +40,7 @@ class MetadataApi:
         """Null and empty values remove a key."""
         kept = {key: value for key, value in metadata.items() if value not in (None, "")}
         machine.config = machine.config | {"metadata": kept}
+        machine.updated_at = time.time()
         self._fly.changes.tell(machine)
         return Response(status_code=204)
 

@@ -173,6 +173,7 @@ async def test_metadata_is_read_and_changed_key_by_key(tmp_path: Path) -> None:
     async with fly_inside(tmp_path) as fly:
         machine, _ = await fly.started(metadata={"a": "1"})
         path = f"/machines/{machine}/metadata"
+        before = fly.fly.store.machines[machine].updated_at
         assert (await fly.call("POST", f"{path}/b", {"value": "2"})).status_code == 204
         assert (await fly.call("GET", f"{path}/b")).json() == {"value": "2"}
         assert (await fly.call("PATCH", path, {"metadata": {"a": None, "c": "3"}})).status_code == 204
@@ -180,5 +181,6 @@ async def test_metadata_is_read_and_changed_key_by_key(tmp_path: Path) -> None:
         assert (await fly.call("DELETE", f"{path}/b")).status_code == 204
         assert (await fly.call("GET", f"{path}/b")).status_code == 404
         assert (await fly.call("GET", f"/machines/{machine}")).json()["config"]["metadata"] == {"c": "3"}
+        assert fly.fly.store.machines[machine].updated_at > before
         stale = {"metadata": {"d": "4"}, "machine_version": "01" + "0" * 24}
         assert (await fly.call("PATCH", path, stale)).status_code == 412
