@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_a_setup_that_leaves_a_babbler(tmp_path: Path) -> None:
     """What a command left running and printing is not listened to once the command has ended."""
-    with guest(tmp_path / "g", claude=good(tmp_path), FLAUDE_DEADLINE_S="8") as g:
+    with guest(tmp_path / "g", claude=good(tmp_path), FLAUDE_DEADLINE_S="20") as g:
         g.ask("provision", stdin=job(setup="yes babble & sleep 0.2; echo over"))
         result = g.result()
         assert g.ask("release")["released"] is True
@@ -61,22 +61,24 @@ def test_a_release_before_there_is_a_result(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reasons", "held"),
-    [([], 3), (["cancelled"], 3), (["terminated"], 1), (["cancelled", "terminated"], 1)],
+    ("reasons", "whole"),
+    [([], True), (["cancelled"], True), (["terminated"], False), (["cancelled", "terminated"], False)],
     ids=str,
 )
 def test_how_long_a_result_is_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reasons: list[str], held: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reasons: list[str], whole: bool
 ) -> None:
     """A signal that came during the work shortens the hold and does not end it, whatever was asked before."""
-    monkeypatch.setattr(supervisor, "TERMINATED_HOLD_S", 0.3)
+    monkeypatch.setattr(supervisor, "TERMINATED_HOLD_S", 0.2)
     environ = {"FLAUDE_NONCE": NONCE, "FLAUDE_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     guest = supervisor.Supervisor(environ, Output(os.open(os.devnull, os.O_WRONLY)), isolated=False)
     for reason in reasons:
         guest._record.ask_to_stop(reason)
     began = time.monotonic()
-    guest._hold(0.9)
-    assert round((time.monotonic() - began) / 0.3) == held
+    guest._hold(1.5)
+    held_s = time.monotonic() - began
+    assert held_s >= 0.2
+    assert (held_s >= 1.5) is whole
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "0", "soon"])
@@ -154,11 +156,11 @@ def test_a_stop_while_the_work_is_collected(tmp_path: Path, how: str) -> None:
         g.phase("collect")
         began = time.monotonic()
         if how == "interrupt":
-            result = g.ask("interrupt")["result"]
+            g.ask("interrupt")
         else:
             g.process.send_signal(signal.SIGTERM)
-            result = g.result(5)
-        assert time.monotonic() - began < 3
+        result = g.result(10)
+        assert time.monotonic() - began < 10
         assert (result["error"]["type"], result["error"]["phase"]) == ("collect_failed", "collect")
         assert result["agent"]["is_error"] is False
         g.ask("release")
@@ -217,13 +219,13 @@ def test_the_deadline_ends_a_hold(tmp_path: Path) -> None:
 
 def test_a_log_that_stalls_is_not_the_agents_silence(tmp_path: Path) -> None:
     """While nobody reads the log nothing is read of the agent either, so its silence cannot be judged."""
-    program = agent(tmp_path, "say init; head -c 300000 /dev/zero | tr '\\0' x; echo; sleep 3; say result")
+    program = agent(tmp_path, "say init; head -c 300000 /dev/zero | tr '\\0' x; echo; sleep 4; say result")
     reader, writer = os.pipe()
     with guest(tmp_path / "g", claude=program, stdout=writer) as g:
         os.close(writer)
-        g.ask("provision", stdin=job(limits={"idle_timeout_s": 1.2}))
+        g.ask("provision", stdin=job(limits={"idle_timeout_s": 2}))
         g.phase("agent")
-        time.sleep(2.2)
+        time.sleep(3)
         drain = threading.Thread(target=lambda: all(iter(lambda: os.read(reader, 65536), b"")), daemon=True)
         drain.start()
         result = g.result()
