@@ -79,13 +79,21 @@ class Execution:
         clock = Clock()
         try:
             with clock.timed("create"):
-                await unless_cancelled(machine.__aenter__(), self._cancellation)
+                await self._create(machine, deadline)
             self._watch.created(machine)
             follower = LogFollower(self._fly, self._errand.app, machine.id, machine.record.created_at)
             life = Life(machine, follower, self._config, clock, ours=not foreign)
             return await self._with_machine(life, launch, deadline)
         finally:
             await machine.__aexit__()
+
+    async def _create(self, machine: Machine, deadline: Deadline) -> None:
+        """Enter the machine's life. Raises RunCancelled or MachineTimeout, once nothing is left of it."""
+        try:
+            async with asyncio.timeout(deadline.left):
+                await unless_cancelled(machine.__aenter__(), self._cancellation)
+        except TimeoutError as error:
+            raise MachineTimeout("run_timeout", "Fly made no machine in the time the run had.") from error
 
     async def _with_machine(self, life: Life, launch: Launch, deadline: Deadline) -> Outcome:
         """From a machine that exists to one that is destroyed, and judged."""

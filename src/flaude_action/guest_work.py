@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.fly_errors import may_pass
-from flaude_action.machine_config import HOLD_S
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import PROVISION_WINDOW_S
 
@@ -30,8 +29,8 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 RETRY_PAUSE_S = 0.5
 STATUS_TROUBLES, GUEST_TROUBLES = 20, 3
 """How often in a row Fly may refuse a status call, or the guest answer wrongly, before we believe it."""
-STATUS_PATIENCE_S = float(HOLD_S)
-"""How long Fly may fail to carry one: the guest works on meanwhile, and holds its result no longer."""
+STATUS_PATIENCE_S = 60.0
+"""How long Fly may fail to carry one. The guest works on meanwhile, and holds its result twice as long."""
 
 
 class GuestWork:

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from tests.support.fly_inside import IMAGE, Inside, ScriptedBackend, fly_inside
 
-from flaude_action.errors import RunCancelled
+from flaude_action import machine
+from flaude_action.errors import MachineTimeout, RunCancelled
 from flaude_action.execution import Execution
 from flaude_action.fly import Fly
 from flaude_action.machine_config import MachineConfig
@@ -20,12 +21,12 @@ from flaude_action.waiting import Cancellation
 from localfly.serve import make_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Generator
+    from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
     from pathlib import Path
 
     from localfly.backend import Launch, Sink, Workload
 
-CONFIG = MachineConfig(image=IMAGE, guest="foreign", prompt="Fix it.", anthropic_api_key="k")
+CONFIG = MachineConfig(image=IMAGE, guest="foreign", prompt="Fix it.", anthropic_api_key="k", timeout_s=0.05)
 CREATE_TURNS = 80
 """More turns of the event loop than it takes until the machine is created."""
 
@@ -47,12 +48,16 @@ class Network(httpx.AsyncBaseTransport):
     def __init__(self, there: Inside) -> None:
         self._inner = httpx.ASGITransport(make_app(there.fly))
         self._serving: set[asyncio.Future[httpx.Response]] = set()
+        self.mute = ""
+        """A method whose answers never arrive."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         serving = asyncio.ensure_future(self._inner.handle_async_request(request))
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
-        return await asyncio.shield(serving)
+        answer = await asyncio.shield(serving)
+        await asyncio.sleep(60 if request.method == self.mute else 0)
+        return answer
 
     async def settle(self) -> None:
         """Return when every request has been dealt with."""
@@ -103,10 +108,17 @@ async def place(
             yield there, fly, network
 
 
-def execution(fly: Fly, folder: Path, cancellation: Cancellation | None = None) -> Execution:
-    return Execution(
-        fly, CONFIG, Errand("local", "run", folder, wait_timeout=0.03), cancellation=cancellation
-    )
+def execution(
+    fly: Fly, folder: Path, cancellation: Cancellation | None = None, *, wait_timeout: float | None = None
+) -> Execution:
+    errand = Errand("local", "run", folder, wait_timeout=wait_timeout)
+    return Execution(fly, CONFIG, errand, cancellation=cancellation)
+
+
+async def ended(work: Awaitable[Outcome]) -> None:
+    """Return when it is over: with an outcome, or cancelled."""
+    with contextlib.suppress(asyncio.CancelledError, RunCancelled):
+        await work
 
 
 async def turns(count: int) -> None:
@@ -132,6 +144,18 @@ async def test_it_runs(tmp_path: Path, backend: type[ScriptedBackend], type_: st
         assert left(there) == []
 
 
+async def test_a_create_that_hangs_is_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's patience covers the create call too, and what it may have made is destroyed."""
+    monkeypatch.setattr(machine, "CREATE_CLEANUP_S", 0.01)
+    async with place(tmp_path) as (there, fly, network):
+        network.mute = "POST"
+        with pytest.raises(MachineTimeout) as raised:
+            await asyncio.wait_for(execution(fly, tmp_path, wait_timeout=0.05).run(), 10)
+        assert raised.value.type == "run_timeout"
+        assert len(there.fly.store.machines) == 1
+        assert left(there) == []
+
+
 @pytest.mark.parametrize("again_after", [None, 0, 3])
 async def test_a_cancel_during_create_leaves_nothing(tmp_path: Path, again_after: int | None) -> None:
     """The task is cancelled after one more turn of the loop each time, once or twice."""
@@ -143,7 +167,7 @@ async def test_a_cancel_during_create_leaves_nothing(tmp_path: Path, again_after
             if again_after is not None:
                 await turns(again_after)
                 task.cancel()
-            await asyncio.wait([task])
+            await ended(task)
             await network.settle()
             assert (count, left(there)) == (count, [])
 
@@ -158,15 +182,11 @@ async def test_a_cancel_at_any_await_leaves_nothing(
     async with place(tmp_path, backend) as (there, fly, network):
         while reached:
             work = Interrupted(execution(fly, tmp_path).run(), count, waking=waking)
-            await asyncio.wait([asyncio.ensure_future(waited_for(work))])
+            await asyncio.wait([asyncio.ensure_future(ended(work))])
             await network.settle()
             assert (count, left(there)) == (count, [])
             count, reached = count + 1, work.reached
     assert count > 10
-
-
-async def waited_for(work: Interrupted) -> Outcome:
-    return await work
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -180,8 +200,7 @@ async def test_a_signal_anywhere_leaves_nothing(tmp_path: Path, signals: int) ->
             await asyncio.sleep(after_s)
             for _ in range(signals):
                 cancellation.request("SIGINT")
-            with contextlib.suppress(RunCancelled):
-                await running
+            await ended(running)
 
         await asyncio.gather(*(stopped(milliseconds / 1000) for milliseconds in range(0, 60, 3)))
         await network.settle()

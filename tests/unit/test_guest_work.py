@@ -65,10 +65,8 @@ async def test_an_outage_of_the_api_does_not_end_the_work(tmp_path: Path, status
     assert link.released
 
 
-async def test_an_outage_that_outlasts_the_result_ends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Longer than the guest would keep a result, nobody waits for it."""
+async def test_an_outage_that_lasts_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that lasts is told as what it is."""
     monkeypatch.setattr(guest_work, "STATUS_PATIENCE_S", 0.0)
     with pytest.raises(FlyAPIError):
         await work(Link(FlyAPIError(503, "busy")), tmp_path).run()
