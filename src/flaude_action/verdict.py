@@ -27,6 +27,7 @@ Strongest first, each with the name it bears in output `exit_code_source`:
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,11 +178,11 @@ def _by_event(evidence: Evidence, event: ExitEvent) -> Verdict | None:
         return _failed("machine_oom", source="api_event", code=code or 137, oom=True)
     if event.requested_stop:
         return _failed("machine_stopped_externally", source="api_event", code=code)
-    signal = event.fatal_signal
-    if signal is not None or event.type == "crash" or (event.exit_code or 0) < 0:
-        number = signal if signal is not None else _signal_of(code)
+    fatal = event.fatal_signal
+    if fatal is not None or event.type == "crash" or (event.exit_code or 0) < 0:
+        number = fatal if fatal is not None else _signal_of(code)
         failed = _failed("killed_by_signal", source="api_event", code=code or (128 + (number or 9)))
-        return replace(failed, signal=number)
+        return replace(failed, signal=number, details=_signalled(number) if number else "")
     if event.error and not code:
         return _failed("machine_failed", source="api_event", code=code)
     if code is None:
@@ -209,14 +210,14 @@ def _by_code(evidence: Evidence, code: int, source: Source) -> Verdict:
         return (
             _failed(owed, source=source, code=0) if owed else Verdict("success", exit_code=0, source=source)
         )
-    type_ = "machine_exit_nonzero"
+    type_, details = "machine_exit_nonzero", f"It ended with exit code {code}."
     if code in _NOT_STARTED_CODES:
         type_ = "entrypoint_crashed"
     elif evidence.ours and code in _GUEST_CODES:
-        type_ = _GUEST_CODES[code]
-    elif _signal_of(code) is not None:
-        type_ = "killed_by_signal"
-    return _failed(type_, source=source, code=code)
+        type_, details = _GUEST_CODES[code], ""
+    elif (number := _signal_of(code)) is not None:
+        type_, details = "killed_by_signal", _signalled(number)
+    return replace(_failed(type_, source=source, code=code), details=details)
 
 
 def _owed(evidence: Evidence) -> str:
@@ -236,3 +237,8 @@ def _failed(type_: str, *, source: Source = "none", code: int | None = None, oom
 def _signal_of(code: int | None) -> int | None:
     """The signal a shell-style exit code above 128 stands for."""
     return code - 128 if code is not None and 128 < code < 128 + 65 else None
+
+
+def _signalled(number: int) -> str:
+    name = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
+    return f"Signal {number}{name} ended the machine's main process."

@@ -259,6 +259,23 @@ def test_a_machine_that_never_started_is_said_to(state: str) -> None:
     assert judge(Evidence(True, state=state)).details == ""
 
 
+@pytest.mark.parametrize(
+    ("evidence", "details"),
+    [
+        (Evidence(True, exit=ExitEvent(exit_code=3)), "It ended with exit code 3."),
+        (Evidence(False, exit=ExitEvent(exit_code=127)), "It ended with exit code 127."),
+        (Evidence(True, marker=5), "It ended with exit code 5."),
+        (Evidence(True, platform_code=137), "Signal 9 (SIGKILL) ended the machine's main process."),
+        (Evidence(True, exit=ExitEvent(signal=11)), "Signal 11 (SIGSEGV) ended the machine's main process."),
+        (Evidence(True, exit=ExitEvent(guest_signal=50)), "Signal 50 ended the machine's main process."),
+        (Evidence(True, exit=ExitEvent("crash")), ""),
+    ],
+)  # fmt: skip
+def test_the_platform_s_number_is_told(evidence: Evidence, details: str) -> None:
+    """The exit code or the signal that decided is in the failure's own words."""
+    assert judge(evidence).details == details
+
+
 @pytest.mark.parametrize("retry_at", [10**400, -1, float("nan"), float("inf"), True, "soon"])
 def test_a_time_that_is_none_is_left_out(retry_at: object) -> None:
     """A reset time that no clock can show is not told, and breaks nothing."""
