@@ -73,7 +73,7 @@ def _problems(app: str, image: str, region: str) -> list[str]:
 async def _examine(fly: Fly, app: str, image: str, region: str, out: TextIO) -> list[Finding]:
     nonce, run = new_nonce(), run_digest("doctor", time.time())
     config = MachineConfig(image=image, vm_cpus=1, vm_memory_mb=1024)
-    body = config.create_config(config.guest_env(nonce), metadata(run, nonce, LIFETIME_S))
+    body = config.create_config(config.guest_env(nonce, LIFETIME_S), metadata(run, nonce, LIFETIME_S))
     machine = Machine(fly, app, Launch(run, nonce, body, regions=(region or None,)))
     subject = Subject(fly, app, machine, nonce)
     try:

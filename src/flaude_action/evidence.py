@@ -58,6 +58,7 @@ class OwnStop:
 
     type: str
     at: float
+    details: str = ""
 
 
 @dataclass(frozen=True)

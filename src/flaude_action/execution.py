@@ -22,7 +22,7 @@ from flaude_action.launch import Launch, metadata, new_nonce
 from flaude_action.life import Clock, Life
 from flaude_action.logs import LogFollower
 from flaude_action.machine import Machine
-from flaude_action.machine_config import BOOT_S, HOLD_S, MARGIN_S, MachineConfig, guest_of
+from flaude_action.machine_config import BOOT_S, MARGIN_S, MachineConfig, guest_of
 from flaude_action.machine_history import History, history
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Verdict, judge
@@ -59,7 +59,8 @@ class Execution:
         watcher: Watcher | None = None,
     ) -> None:
         self._fly, self._config, self._errand = fly, config, errand
-        self._patience = errand.wait_timeout or config.timeout_s + BOOT_S + HOLD_S + MARGIN_S
+        self._patience = errand.wait_timeout or config.lifetime_s
+        self._lifetime_s = min(config.lifetime_s, self._patience + MARGIN_S)
         self._cancellation = cancellation or Cancellation()
         self._watch = watcher or Watcher()
 
@@ -127,8 +128,8 @@ class Execution:
 
     def _plan(self, *, foreign: bool, number: int) -> Launch:
         nonce = new_nonce()
-        env = self._config.foreign_env() if foreign else self._config.guest_env(nonce)
-        marks = metadata(self._errand.run, nonce, self._patience)
+        env = self._config.foreign_env() if foreign else self._config.guest_env(nonce, self._lifetime_s)
+        marks = metadata(self._errand.run, nonce, self._lifetime_s)
         return Launch(
             run=self._errand.run,
             nonce=nonce,
@@ -212,7 +213,10 @@ class Execution:
 
     def _stopped(self, type_: str) -> OwnStop:
         """A deadline has passed; when a stop was asked for as well, that wins."""
-        return OwnStop("cancelled" if self._cancellation.requested else type_, time.time())
+        if self._cancellation.requested:
+            return OwnStop("cancelled", time.time())
+        given = self._errand.wait_timeout
+        return OwnStop(type_, time.time(), f"`wait_timeout` was {given:g} s." if given else "")
 
     async def _stop(self, life: Life, work: asyncio.Future[None]) -> None:
         """Save what is there, unless we were told twice or there is nothing to save."""

@@ -158,13 +158,17 @@ class MachineConfig:
             "show_full_output": self.show_full_output,
         }
 
-    def guest_env(self, nonce: str) -> dict[str, str]:
+    @property
+    def lifetime_s(self) -> float:
+        """The longest that a run with all its `timeout` may keep a machine."""
+        return BOOT_S + self.timeout_s + HOLD_S + MARGIN_S
+
+    def guest_env(self, nonce: str, lifetime_s: float) -> dict[str, str]:
         """Environment of a machine of ours: readable by anyone who may read the app, so no secret."""
-        lifetime = BOOT_S + self.timeout_s + HOLD_S + MARGIN_S
         return {
             ENV_NONCE: nonce,
             ENV_PROVISION_S: str(PROVISION_WINDOW_S),
-            ENV_DEADLINE_S: str(int(lifetime)),
+            ENV_DEADLINE_S: str(int(lifetime_s)),
         }
 
     def foreign_env(self) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _stopped_by_us(evidence: Evidence, stop: OwnStop) -> Verdict:
     code = 130 if stop.type == "cancelled" else 124
     source: Source = "guest_result" if evidence.result is not None else "none"
     warnings = _guest_warnings(evidence.result) if evidence.result is not None else ()
-    return Verdict(conclusion, stop.type, code, source, warnings=warnings)
+    return Verdict(conclusion, stop.type, code, source, details=stop.details, warnings=warnings)
 
 
 def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:

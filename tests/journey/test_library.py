@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ async def test_failure_without_raising(tmp_path: Path, at: Any) -> None:
 
 
 async def test_too_slow_is_a_timeout(tmp_path: Path, at: Any) -> None:
-    """wait_timeout raises a TimeoutError that is no cancellation; the work so far was saved first."""
+    """wait_timeout raises a TimeoutError that is no cancellation; the machine's own end is near it too."""
     async with stage(tmp_path, SLOW) as here:
         at(here)
         began = time.monotonic()
@@ -113,8 +114,11 @@ async def test_too_slow_is_a_timeout(tmp_path: Path, at: Any) -> None:
             await run_and_destroy(here.fly.app, config(here), wait_timeout=5)
         seconds = time.monotonic() - began
         left = await here.machines_left()
+        create = (await here.fly.requests("POST", "/machines"))[0]
     assert isinstance(raised.value, MachineTimeout)
     assert raised.value.type == "run_timeout"
+    assert raised.value.details == "`wait_timeout` was 5 s."
+    assert json.loads(create["body"])["config"]["env"]["FLAUDE_DEADLINE_S"] == "65"
     assert 5 <= seconds < 30
     assert left == []
 

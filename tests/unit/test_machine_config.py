@@ -26,7 +26,7 @@ WHOLE = MachineConfig(
 
 def test_create_config_holds_no_secret_and_no_prompt() -> None:
     """What goes to Fly's API in exec mode has the nonce and times only."""
-    env = WHOLE.guest_env("0" * 16)
+    env = WHOLE.guest_env("0" * 16, WHOLE.lifetime_s)
     body = json.dumps(WHOLE.create_config(env, {"managed_by": "flaude-action"}))
     assert set(env) == {"FLAUDE_NONCE", "FLAUDE_PROVISION_S", "FLAUDE_DEADLINE_S"}
     for text in ("token-one", "token-two", "token-three", "plain", '"p"'):
@@ -64,7 +64,7 @@ def test_an_archive_is_a_secret() -> None:
     [document] = config.job("0" * 16)["repositories"]
     assert document["archive"] == {"url": link.get_secret_value(), "tree": "b" * 40}
     assert config.secrets() == ["key-one", link.get_secret_value(), "hidden-token"]
-    elsewhere = json.dumps([config.foreign_env(), config.create_config(config.guest_env("0" * 16), {})])
+    elsewhere = json.dumps([config.foreign_env(), config.create_config(config.guest_env("0" * 16, 60.0), {})])
     assert "hidden-token" not in elsewhere + repr(config)
     assert Archive("b" * 40).secrets() == []
 
