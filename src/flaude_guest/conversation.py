@@ -65,9 +65,7 @@ class Conversation:
             for block in blocks(event):
                 self.open_tools.pop(_key(block.get("tool_use_id")), None)
         elif kind == "rate_limit_event":
-            limit = event.get("rate_limit_info")
-            if isinstance(limit, dict) and limit.get("status") == "rejected":
-                self.resets_at = number(limit.get("resetsAt"))
+            self._limit(event.get("rate_limit_info"))
         elif kind == "result":
             self.result, self.result_at = event, now
 
@@ -126,6 +124,13 @@ class Conversation:
         elif subtype == "session_writes_lost":
             self.session_writes_lost = True
 
+    def _limit(self, limit: Any) -> None:
+        status = limit.get("status") if isinstance(limit, dict) else None
+        if status == "rejected":
+            self.resets_at = number(limit.get("resetsAt"))
+        elif str(status).startswith("allowed"):
+            self.resets_at = None
+
     def _assistant(self, event: Mapping[str, Any]) -> None:
         self.result = self.result_at = None
         message = event.get("message")
@@ -140,7 +145,7 @@ class Conversation:
             )
         elif model != _SYNTHETIC:
             self.model_turns += 1
-            self.api_error = None  # the model answered after all
+            self.api_error = self.resets_at = None  # the model answered after all
             self.credential_refusals = 0
         for block in blocks(event):
             if block.get("type") == "tool_use":

@@ -204,7 +204,8 @@ def _api(said: Conversation, error: ApiError) -> Judgement:
         named = "model_auth_failed"  # Claude Code asks again only where the credential itself is in doubt
     if named == "model_rate_limited" and said.resets_at is not None:
         named = "model_usage_limit"
-    return Judgement(named, answered, error.text, said.resets_at)
+    retry_at = said.resets_at if named == "model_usage_limit" else None
+    return Judgement(named, answered, error.text, retry_at)
 
 
 def _nameless(error: ApiError) -> str:

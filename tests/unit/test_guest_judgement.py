@@ -89,6 +89,28 @@ def test_usage_limit_tells_when_it_resets() -> None:
     assert judge(recorded("429unified"), ended("429unified")).retry_at == 1795293897
 
 
+LIMITED = {"type": "rate_limit_event", "rate_limit_info": {"status": "rejected", "resetsAt": 1795293897}}
+
+
+@pytest.mark.parametrize("status", ["allowed", "allowed_warning", None])
+def test_a_limit_that_was_lifted_is_forgotten(status: str | None) -> None:
+    """Once requests are allowed again, or the model has answered, a later 429 is no usage limit."""
+    lifted = {"type": "rate_limit_event", "rate_limit_info": {"status": status}} if status else TURN
+    failed = {**GOOD, "is_error": True, "terminal_reason": "api_error", "api_error_status": 429}
+    before, after = (
+        judge(heard(INIT, *events, failed), Ended(1, None)) for events in ((LIMITED,), (LIMITED, lifted))
+    )
+    assert (before.type, before.retry_at) == ("model_usage_limit", 1795293897)
+    assert (after.type, after.retry_at) == ("model_rate_limited", None)
+
+
+def test_only_a_limit_resets() -> None:
+    """Whatever limit was told of before, an overloaded model has no time at which it is not."""
+    failed = {**GOOD, "is_error": True, "terminal_reason": "api_error", "api_error_status": 529}
+    judged = judge(heard(INIT, LIMITED, failed), Ended(1, None))
+    assert (judged.type, judged.retry_at) == ("model_overloaded", None)
+
+
 def test_a_sigkill_while_the_kernel_ran_out_of_memory_is_oom() -> None:
     """SIGKILL together with a risen kill counter is the agent's own memory death."""
     judged = judge(recorded("sigkill_tool"), Ended(None, 9), oom_kills=1)
