@@ -79,9 +79,7 @@ def _system(event: Mapping[str, Any], full: bool) -> Iterator[str]:
     if subtype == "init":
         yield "Claude Code %s, model %s" % (event.get("claude_code_version"), event.get("model"))
     elif subtype == "api_retry":
-        yield "model API error %s (%s): attempt %s of %s, again in %s ms" % tuple(
-            event.get(name) for name in ("error_status", "error", "attempt", "max_retries", "retry_delay_ms")
-        )
+        yield _again(event)
     elif subtype == "permission_denied":
         yield "permission denied: %s" % event.get("tool_name")
     elif subtype == "compact_boundary":
@@ -94,6 +92,15 @@ def _system(event: Mapping[str, Any], full: bool) -> Iterator[str]:
         return
     if full:
         yield _json(event)
+
+
+def _again(event: Mapping[str, Any]) -> str:
+    status = event.get("error_status")
+    error = "model API error %s (%s)" % (status, event.get("error"))
+    return "%s: attempt %s of %s, again in %s ms" % (
+        "no answer from the model API" if status is None else error,
+        *(event.get(name) for name in ("attempt", "max_retries", "retry_delay_ms")),
+    )
 
 
 def _result(event: Mapping[str, Any]) -> str:

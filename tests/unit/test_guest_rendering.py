@@ -82,6 +82,17 @@ def test_strange_events_do_not_break_it(event: dict[str, Any]) -> None:
         assert all(isinstance(line, str) for line in lines(event, full=full))
 
 
+def test_a_model_that_cannot_be_reached() -> None:
+    """A request without an HTTP answer is told as that, and any other with its status."""
+    again = {"type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 10, "retry_delay_ms": 592}
+    assert lines({**again, "error_status": None, "error": "unknown"}) == [
+        "no answer from the model API: attempt 1 of 10, again in 592 ms"
+    ]
+    assert lines({**again, "error_status": 529, "error": "overloaded"}) == [
+        "model API error 529 (overloaded): attempt 1 of 10, again in 592 ms"
+    ]
+
+
 @pytest.mark.parametrize("cost", [10**400, float("inf"), "much", None, True])
 def test_a_price_that_is_none(cost: Any) -> None:
     """A result with a strange price is shown without one."""
