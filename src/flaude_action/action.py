@@ -16,30 +16,28 @@ from flaude_action import __version__
 from flaude_action.artifacts import Artifacts
 from flaude_action.inputs import Inputs, given_inputs, given_secrets
 from flaude_action.publish import warn
-from flaude_action.report import Report
 from flaude_action.state import load_state
 from flaude_action.step import EXIT_OK, Step, known
 from flaude_action.waiting import unless_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TextIO
 
     from flaude_action.event import Event
     from flaude_action.fly import Fly
     from flaude_action.image_choice import ChosenImage
     from flaude_action.machine_config import MachineConfig
+    from flaude_action.report import Report
     from flaude_action.run_report import RunReport
     from flaude_action.secret import SecretStr
     from flaude_action.waiting import Cancellation
 
 
-async def main(environ: Mapping[str, str], stdout: TextIO, cancellation: Cancellation) -> int:
+async def main(environ: Mapping[str, str], report: Report, cancellation: Cancellation) -> int:
     """One step from its inputs to its exit code. Outputs are always set; nothing escapes but a cancel."""
-    report = Report(environ, stdout)
-    report.mask(given_secrets(environ))
     with Step(report, environ) as step:
         try:
+            report.mask(given_secrets(environ))
             step.artifacts = Artifacts(step.workspace, environ.get("GITHUB_ACTION", ""))
             step.inputs = Inputs.from_env(environ)
             report.mask(step.inputs.secrets())
@@ -111,14 +109,13 @@ def _fly(environ: Mapping[str, str], token: SecretStr | str | None) -> Fly:
     return Fly(token or "", flaps_url=flaps, api_url=api, user_agent=f"flaude-action/{__version__}")
 
 
-async def post(environ: Mapping[str, str], stdout: TextIO) -> int:
+async def post(environ: Mapping[str, str], report: Report) -> int:
     """The stage after the job: destroy what `main` could not. Never fails the job."""
     state = load_state(environ)
     if not state.get("nonce") or state.get("cleanup") in ("destroyed", "already_gone"):
         return EXIT_OK
-    report = Report(environ, stdout)
-    report.mask(given_secrets(environ))
     try:
+        report.mask(given_secrets(environ))
         await _reap(environ, state, report)
     except Exception as error:
         trouble = known(error, report)

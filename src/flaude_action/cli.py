@@ -19,6 +19,7 @@ from flaude_action import DEFAULT_IMAGE, REPOSITORY_URL, __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from flaude_action.report import Report
     from flaude_action.waiting import Cancellation
 
 Options = argparse.ArgumentParser
@@ -38,12 +39,12 @@ or from anywhere:
 
 def main_entry() -> int:
     """The container's main stage. Arguments (`with: args`) are ignored."""
-    return _run(_main())
+    return _stage(_main)
 
 
 def post_entry() -> int:
     """The container's post stage."""
-    return _run(_post())
+    return _stage(_post)
 
 
 def run() -> None:
@@ -136,22 +137,38 @@ def _port(text: str) -> int:
     return port
 
 
-async def _main() -> int:
-    from flaude_action import action
-    from flaude_action.waiting import Cancellation
+def _stage(work: Callable[[dict[str, str], Report], Coroutine[Any, Any, int]]) -> int:
+    """A stage of the action: whatever is said in it, by whomever, `report` says it."""
+    from flaude_action.report import Report
+    from flaude_action.stderr import quote_stderr
+    from flaude_action.step import EXIT_FAILED, known
 
     environ = dict(os.environ)
     for name in _RUNNER_SECRETS:
         os.environ.pop(name, None)
+    report = Report(environ, _stdout())
+    quote_stderr(report)
+    try:
+        return _run(work(environ, report))
+    except Exception as error:
+        known(error, report)
+        return EXIT_FAILED
+
+
+async def _main(environ: dict[str, str], report: Report) -> int:
+    from flaude_action.waiting import Cancellation
+
     cancellation = Cancellation()
     _listen(cancellation)
-    return await action.main(environ, _stdout(), cancellation)
+    from flaude_action import action  # loaded when a cancel is heard already
+
+    return await action.main(environ, report, cancellation)
 
 
-async def _post() -> int:
+async def _post(environ: dict[str, str], report: Report) -> int:
     from flaude_action import action
 
-    return await action.post(dict(os.environ), _stdout())
+    return await action.post(environ, report)
 
 
 def _stdout() -> TextIO:
@@ -169,6 +186,8 @@ def _listen(cancellation: Cancellation) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, cancellation.request, "SIGINT")
     loop.add_signal_handler(signal.SIGTERM, lambda: cancellation.request("SIGTERM", at_once=True))
+    # The container's program has held them back until here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

@@ -31,8 +31,9 @@ MARGIN_S: Final = 10.0
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
-# stamina tells each retry to this logger; without a handler Python would print that to stderr.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
+# stamina tells each retry to its logger. Without a handler Python would print that, and our own, to stderr.
+for name in ("flaude_action", "stamina"):
+    logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 class Answer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, bash, script, stage
+from tests.support.runner import StepLog
+from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, ROOT, bash, launch, script, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,6 +222,31 @@ async def test_cancel_before_there_is_a_machine(tmp_path: Path) -> None:
     assert created == []
 
 
+SIGNALLED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == os.environ["SIGNAL_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@pytest.mark.parametrize("module", ["asyncio", "flaude_action.report", "flaude_action.action", "httpx"])
+async def test_cancel_while_modules_are_loaded(tmp_path: Path, module: str) -> None:
+    """A cancel as soon as the container's program runs waits until the step can end as cancelled."""
+    (tmp_path / "sitecustomize.py").write_text(SIGNALLED)
+    async with stage(tmp_path) as here:
+        path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
+        variables = here.variables({}, {"PYTHONPATH": path, "SIGNAL_AT": module})
+        ended = await (await launch(variables, str(ROOT / "docker/flaude-main"))).ended()
+        created = await here.fly.requests("POST", "/machines")
+    assert (ended.exit_code, ended.outputs["conclusion"]) == (130, "cancelled")
+    assert created == []
+
+
 async def test_cancel_is_told_in_time_whatever_lags(tmp_path: Path) -> None:
     """With lagging logs and a slow destroy, a cancelled step has still told everything within six seconds."""
     async with stage(tmp_path, SLOW, log_lag_s=4.0, destroy_delay_s=8.0) as here:
@@ -343,3 +370,23 @@ async def test_foreign_image_is_judged_by_fly(tmp_path: Path) -> None:
         ended = await here.step(image="shell:1")
     assert ended.outputs["conclusion"] == "failure"
     assert ended.outputs["exit_code_source"] == "api_event"
+
+
+async def test_what_fly_says_to_our_own_log_is_no_command(tmp_path: Path) -> None:
+    """Words of an API that reach Python's logging are in the step log, quoted, and nothing obeys them."""
+    create = {"error": "busy ##[set-output name=conclusion]success\n::warning::forged"}
+    destroy = {"error": "lease ##[add-mask]e ##[error]forged"}
+    async with stage(tmp_path) as here:
+        await here.fly.fault("/machines$", method="POST", action="respond", status=500, body=create)
+        await here.fly.fault(
+            "/machines/", method="DELETE", action="respond", status=409, body=destroy, times=99
+        )
+        ended = await here.step()
+    log = StepLog()
+    log.read(ended.log)
+    assert "busy ##\\[set-output name=conclusion]success" in ended.log
+    assert "lease ##\\[add-mask]e ##\\[error]forged" in ended.log
+    assert ended.outputs["conclusion"] == "success"
+    assert [one.name for one in log.commands if one.name != "add-mask"] == ["warning"]
+    assert "cleanup_failed" in log.commands[-1].data
+    assert not [mask for mask in log.masks if "forged" in mask]

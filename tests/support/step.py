@@ -205,11 +205,11 @@ class Running:
         return done.stdout + done.stderr
 
 
-async def launch(variables: dict[str, str]) -> Running:
-    """The verb `main` with exactly this environment."""
+async def launch(variables: dict[str, str], *words: str) -> Running:
+    """The verb `main`, or another program of Python's, with exactly this environment."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "flaude_action", "main"),
+        *(words or ("-m", "flaude_action", "main")),
         env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
