@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from flaude_guest import job_document, protocol
+from flaude_guest.record import TooLate
 from flaude_guest.verbs import ANSWER_END
 
 if TYPE_CHECKING:
@@ -107,7 +108,11 @@ class Control:
             return {"code": 2, "document": {"protocol": protocol.PROTOCOL, "error": error}}, verb
 
     def _provision(self, _args: Sequence[str], stdin: str) -> dict[str, Any]:
-        taken = self._record.provision(job_document.read(_json(stdin), self._record.nonce))
+        job = job_document.read(_json(stdin), self._record.nonce)
+        try:
+            taken = self._record.provision(job)
+        except TooLate:
+            raise Refused("boot_marker_missing", "The machine does not wait for a job any more.") from None
         return {
             "protocol": protocol.PROTOCOL,
             "nonce": self._record.nonce,

@@ -39,6 +39,10 @@ class Wake:
             return
 
 
+class TooLate(Exception):
+    """A job came when the guest had given up waiting."""
+
+
 class Record:
     """The run as the host sees it. `stop` is the first reason that was given to end the work early."""
 
@@ -51,6 +55,7 @@ class Record:
         self.phase = "waiting"
         self.times: dict[str, list[float | None]] = {"waiting": [time.time(), None]}
         self.result: dict[str, Any] | None = None
+        self._closed = False
         self._digest: str | None = None
         self._seq = 0
         self._output = output
@@ -82,13 +87,21 @@ class Record:
         self._output.event({"seq": seq, "type": "result", "ok": result["ok"], "lines": lines})
 
     def provision(self, job: Job) -> bool:
-        """Take the job; False when one was taken before."""
+        """Take the job; False when one was taken before. Raises TooLate when nobody waits for it."""
         with self._changed:
+            if self._closed:
+                raise TooLate
             if self.job is not None:
                 return False
             self.job = job
         self._wake.up()
         return True
+
+    def close(self) -> bool:
+        """Take no job from now on; False, and nothing changes, when there is one."""
+        with self._changed:
+            self._closed = self.job is None
+            return self._closed
 
     def ask_to_stop(self, reason: str) -> None:
         """`cancelled` (verb), `terminated` (signal): the first reason stays."""

@@ -88,7 +88,7 @@ class Supervisor:
         record = self._record
         left_s = self._window_s - (boot_clock() - self._born)
         self._processes.pause(left_s, lambda: record.stop or ("job" if record.job else ""))
-        if record.job is not None:
+        if not record.close():
             return None
         if record.stop == "terminated":
             self._output.say("stopped before a job came")

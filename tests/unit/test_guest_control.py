@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.guest import job
 
 from flaude_guest import control, verbs
 from flaude_guest.control import Control
@@ -58,6 +59,26 @@ def test_calls_are_answered_without_threads(
             connection.shutdown(socket.SHUT_WR)
             answer = json.load(answers)
         assert (answer["code"], answer["document"]["phase"]) == (0, "waiting")
+
+
+def test_a_job_that_comes_too_late_is_refused(places: Places, record: Record) -> None:
+    """Once the guest has given up waiting no job is accepted: it would never be done."""
+    verbs_ = Control(places, record)
+    verbs_.start()
+    assert record.close()
+    refused, _ = verbs_.answer(["provision"], json.dumps({**job(), "nonce": record.nonce}))
+    assert (refused["code"], refused["document"]["error"]["type"]) == (2, "boot_marker_missing")
+    assert record.job is None
+
+
+def test_a_job_taken_in_the_last_moment_keeps_the_window_open(places: Places, record: Record) -> None:
+    """A guest that has accepted a job does not give up waiting, and takes the same job again."""
+    verbs_ = Control(places, record)
+    verbs_.start()
+    document = json.dumps({**job(), "nonce": record.nonce})
+    answers = [verbs_.answer(["provision"], document)[0]["document"] for _ in range(2)]
+    assert [answer["repeated"] for answer in answers] == [False, True]
+    assert not record.close()
 
 
 def test_a_client_that_stays_is_released_all_the_same(
