@@ -237,7 +237,7 @@ CATALOG: dict[str, Kind] = _table(
      "The run did not end within `timeout`. What was done until then is kept.",
      "Raise `timeout:` or split the task."),
     ("cancelled", "cancelled", "no", "The run was cancelled",
-     "The job was cancelled while the machine was at work.",
+     "The job was cancelled before the run was over.",
      "Nothing is left running. Start the job again when you want it.",
      "Somebody pressed cancel, or a newer run of the same `concurrency:` group began."),
     ("machine_oom", "machine", "user", "The machine ran out of memory",
@@ -279,8 +279,8 @@ CATALOG: dict[str, Kind] = _table(
      "Something in flaude-action itself went wrong. The step's log has the details.", _REPORT),
     # Warnings: told, but they never decide.
     ("log_stream_lost", "logs", "no", "The log is not complete",
-     "The machine's log could not be read to its end. The verdict does not depend on it.",
-     "Give the token the right to read logs: `fly tokens create deploy -a <app>`."),
+     "The machine's log could not be read to its end.",
+     "If the missing lines matter, run the job again."),
     ("agent_linger", "agent", "user", "Claude Code did not exit by itself",
      "Claude Code had given its result, but its process lived on.",
      "Let nothing run in the background at the end of the task.",
@@ -297,6 +297,6 @@ CATALOG: dict[str, Kind] = _table(
      "Only the log's last line tells how the run ended.",
      "Build the image on this action's machine image: then a document decides."),
     ("cleanup_failed", "cleanup", "runner", "The machine may still be running",
-     "Fly did not confirm that the machine is destroyed. It ends itself at its deadline.",
+     "Fly did not confirm that the machine is destroyed. With this action's image it ends at its deadline.",
      "Look with `fly machines list -a <app>`; end it with `fly machine destroy --force -a <app> <id>`."),
 )  # fmt: skip

@@ -63,13 +63,14 @@ def _annotate(report: Report, told: Mapping[str, Any]) -> None:
         place = {name: finding[name] for name in ("file", "line", "column")}
         report.annotate("error", title, finding["message"], **place)
     for warning in told["warnings"]:
-        warn(report, warning["type"], warning["details"])
+        warn(report, **warning)
 
 
-def warn(report: Report, type: str, details: str = "") -> None:  # noqa: A002 - the catalog's word
-    """A warning of the catalog."""
+def warn(report: Report, type: str, details: str = "", hint: str = "") -> None:  # noqa: A002 - the catalog's word
+    """A warning of the catalog, with its hint unless another is given."""
     kind = CATALOG[type]
-    report.annotate("warning", kind.title, warning_message(type, details, for_app(kind.hint, report.app)))
+    told = warning_message(type, details, hint or for_app(kind.hint, report.app))
+    report.annotate("warning", kind.title, told)
 
 
 def set_outputs(report: Report, values: Mapping[str, Any]) -> None:

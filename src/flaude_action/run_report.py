@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flaude_action import __version__
+from flaude_action.catalog import CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,9 +92,17 @@ def rendered(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+class Warned(NamedTuple):
+    """What did not decide but is told: a type of the catalog; `hint` where the catalog's does not fit."""
+
+    type: str
+    details: str = ""
+    hint: str = ""
+
+
 @dataclass(frozen=True)
 class RunReport:
-    """One step, told. `errors` has the one that decides first; warnings are `(catalog type, details)`.
+    """One step, told. `errors` has the one that decides first.
 
     `line` is the one untrusted line that explains the failure best (Claude Code's stderr, git's message);
     `log_tail` the last lines of the log and `excerpt` those of the work that failed, already safe; `findings`
@@ -103,7 +112,7 @@ class RunReport:
 
     outputs: Outputs = field(default_factory=Outputs)
     errors: tuple[FlaudeError, ...] = ()
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Warned, ...] = ()
     notices: tuple[str, ...] = ()
     line: str = ""
     log_tail: tuple[str, ...] = ()
@@ -114,10 +123,8 @@ class RunReport:
     machine: dict[str, Any] = field(default_factory=dict)
 
     def complete(self, *, report_file: str = "", app: str = "") -> RunReport:
-        """The same report with the outputs filled in that follow from the first error and the log's tail.
-
-        `app` is the Fly app's name, for the hints that need it.
-        """
+        """The same report with the outputs filled in that follow from the first error and the log's tail, and
+        with every hint whole: `app` is the Fly app's name, for those that need it."""
         known: dict[str, Any] = {"log_tail": "\n".join(self.log_tail), "report_file": report_file}
         for error in self.errors:
             error.hint = for_app(error.hint, app)
@@ -131,7 +138,10 @@ class RunReport:
                 "retryable": error.retryable,
                 "error_ref": error.ref,
             }
-        return replace(self, outputs=replace(self.outputs, **known))
+        warnings = [
+            one._replace(hint=for_app(one.hint or CATALOG[one.type].hint, app)) for one in self.warnings
+        ]
+        return replace(self, outputs=replace(self.outputs, **known), warnings=tuple(warnings))
 
     def document(self) -> dict[str, Any]:
         """`report.json`: everything above under its own name, and who wrote it."""
@@ -140,7 +150,7 @@ class RunReport:
             "flaude_action": __version__,
             **self.outputs.values(),
             "errors": [error.as_json() for error in self.errors],
-            "warnings": [{"type": kind, "details": details} for kind, details in self.warnings],
+            "warnings": [warned._asdict() for warned in self.warnings],
             "notices": list(self.notices),
             "line": self.line,
             "excerpt": list(self.excerpt),

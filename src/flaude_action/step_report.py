@@ -13,7 +13,7 @@ from flaude_action.catalog import CATALOG
 from flaude_action.guest_work import FILES
 from flaude_action.outcome import number, whole
 from flaude_action.prices import PRICES_DATE, PRICES_URL, machine_cost_usd
-from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport
+from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, Warned
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _LIMITS = {
     "tool_oom": "memory_mb", "model_not_found": "model",
 }  # fmt: skip
 """Which input a failure's hint speaks of: its value is told with it."""
+_NO_LOG_NEEDED = ("guest_result", "api_event", "api_status")
+_MAY_READ_LOGS = "Give the token the right to read logs: `fly tokens create deploy -a <app>`."
 
 
 def report_outcome(
@@ -141,18 +143,20 @@ def _redacted(source: Path, name: str, report: Report, artifacts: Artifacts) -> 
     return artifacts.path(name)
 
 
-def _warnings(outcome: Outcome, inputs: Inputs) -> list[tuple[str, str]]:
+def _warnings(outcome: Outcome, inputs: Inputs) -> list[Warned]:
     warnings = [
-        (kind, f"{details} {_limit(kind, inputs)}".strip())
+        Warned(kind, f"{details} {_limit(kind, inputs)}".strip())
         for kind, details in outcome.verdict.warnings
         if kind in CATALOG
     ]
-    if outcome.log_refused:
-        warnings.append(("log_stream_lost", f"The logs host said {outcome.log_refused}."))
-    elif not outcome.evidence.log_complete:
-        warnings.append(("log_stream_lost", ""))
+    if not outcome.evidence.log_complete and not outcome.evidence.never_started:  # else there is no log
+        said = f"The logs host said {outcome.log_refused}." if outcome.log_refused else ""
+        calm = "The verdict does not depend on it." if outcome.verdict.source in _NO_LOG_NEEDED else ""
+        hint = _MAY_READ_LOGS if outcome.log_refused else ""
+        warnings.append(Warned("log_stream_lost", f"{said} {calm}".strip(), hint))
     if outcome.cleanup.startswith("leaked"):
-        warnings.append(("cleanup_failed", f"Its id is {outcome.machine_id}."))
+        hint = CATALOG["cleanup_failed"].hint.replace("<id>", outcome.machine_id)
+        warnings.append(Warned("cleanup_failed", f"Its id is {outcome.machine_id}.", hint))
     return warnings
 
 

@@ -86,7 +86,7 @@ def _places(findings: list[Mapping[str, Any]]) -> str:
 def _warning(warning: Mapping[str, str]) -> str:
     kind = CATALOG[warning["type"]]
     what = prose(f"{kind.message} {warning['details']}")
-    return f"{what} {prose(kind.hint)} ([`{kind.type}`]({kind.url}))"
+    return f"{what} {prose(warning['hint'])} ([`{kind.type}`]({kind.url}))"
 
 
 def _facts(told: Mapping[str, Any]) -> str:

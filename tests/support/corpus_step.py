@@ -92,7 +92,7 @@ def program(text: str, **members: Any) -> dict[str, Any]:
 
 BOOTING = [
     Case("boot: the image is missing", "machine_failed", STATUS, says="Nothing ever ran on it",
-         inputs={"image": "nobody/has:this"}, **LOST),
+         inputs={"image": "nobody/has:this"}),
     Case("boot: the entrypoint is another and ends with 0", "boot_marker_missing", EVENT,
          guest=program("exit 0"), code="0"),
     Case("boot: the entrypoint is another and fails", "machine_exit_nonzero", EVENT, guest=program("exit 9"),

@@ -17,7 +17,7 @@ from flaude_action.log_excerpt import TAIL_LINES
 from flaude_action.publish import add_summary, publish, set_outputs
 from flaude_action.redaction import bared
 from flaude_action.report import ANNOTATIONS, Report
-from flaude_action.run_report import Outputs, RunReport, rendered
+from flaude_action.run_report import Outputs, RunReport, Warned, rendered
 from flaude_action.untrusted import LINE_CHARS
 
 SECRET = "sk-ant-api03-0123456789"
@@ -100,9 +100,9 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
         publish(
             report,
             RunReport(
-                outputs, errors=(error,), warnings=(("tool_oom", SECRET),), notices=(SECRET,), line=SECRET,
-                log_tail=report.tail(10), excerpt=(SECRET,), machine={"seconds": None, "x": [SECRET]},
-                findings=(Finding(SECRET, 1, None, SECRET),), changes=({"path": SECRET, "status": ""},),
+                outputs, errors=(error,), warnings=(Warned("tool_oom", SECRET),), notices=(SECRET,),
+                line=SECRET, log_tail=report.tail(10), excerpt=(SECRET,),
+                machine={"seconds": None, "x": [SECRET]}, findings=(Finding(SECRET, 1, None, SECRET),), changes=({"path": SECRET, "status": ""},),
             ),
             artifacts,
         )  # fmt: skip
@@ -287,7 +287,7 @@ def test_lead_and_places(step: Step) -> None:
 def test_hints_name_the_app(step: Step) -> None:
     """What is to be typed has the app's name in it."""
     step.report.app = "my-app"
-    publish(step.report, replace(failed("machine_auth_failed"), warnings=(("cleanup_failed", ""),)))
+    publish(step.report, replace(failed("machine_auth_failed"), warnings=(Warned("cleanup_failed"),)))
     assert "-a my-app --expiry" in step.outputs()["error_hint"]
     for command in step.log.commands:
         assert "-a my-app" in command.data

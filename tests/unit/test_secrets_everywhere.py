@@ -19,7 +19,7 @@ from flaude_action.artifacts import Artifacts
 from flaude_action.errors import FlaudeError
 from flaude_action.publish import publish
 from flaude_action.redaction import MASK, bared
-from flaude_action.run_report import Outputs, RunReport
+from flaude_action.run_report import Outputs, RunReport, Warned
 from flaude_action.step_report import _redacted
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_no_secret_in_any_place(saying: tuple[str, list[str]], page: int) -> Non
             publish(
                 step.report,
                 RunReport(
-                    facts, errors=(error,), line=text, notices=(text,), warnings=(("tool_oom", text),),
+                    facts, errors=(error,), line=text, notices=(text,), warnings=(Warned("tool_oom", text),),
                     findings=(Finding("a.c", 1, None, text),), changes=({"path": text, "status": text},),
                     log_tail=step.report.tail(20), excerpt=step.report.excerpt("agent"),
                 ),

@@ -11,7 +11,7 @@ from flaude_action.annotations import Finding
 from flaude_action.catalog import CATALOG
 from flaude_action.errors import FlaudeError
 from flaude_action.markdown import code, fenced, inline, prose
-from flaude_action.run_report import Outputs, RunReport
+from flaude_action.run_report import Outputs, RunReport, Warned
 from flaude_action.summary import FILES_SHOWN, RESULT_CHARS, summary
 
 HOSTILE = "x``` ````` \n# head\n<img src=x>\n@octocat [a](http://b) | c ![d](e) </details> ~~~ \x1b[31m"
@@ -121,7 +121,7 @@ def test_failure() -> None:
     """A failure heads the page: what it means, what to do, whose turn it is, and the lines that show it."""
     error = FlaudeError("clone_failed", details="It took 3 tries.")
     told = RunReport(
-        errors=(error,), line="fatal: `x`", warnings=(("tool_oom", "2 kills."),), excerpt=("a", "b"),
+        errors=(error,), line="fatal: `x`", warnings=(Warned("tool_oom", "2 kills."),), excerpt=("a", "b"),
         findings=(Finding("src/a.c", 3, 1, "expected *;*"),),
     )  # fmt: skip
     text = shown(told)
@@ -154,7 +154,7 @@ def test_hostile_text_everywhere() -> None:
             facts, line=text, log_tail=(text,), notices=(text,), excerpt=(text,), machine=MACHINE,
             errors=(FlaudeError("agent_error", text, details=text, hint=text),),
             findings=(Finding(text, 1, None, text),), changes=({"path": text, "status": text},),
-            evidence=EVIDENCE | {"api_status": text}, warnings=(("tool_oom", text),),
+            evidence=EVIDENCE | {"api_status": text}, warnings=(Warned("tool_oom", text),),
         )  # fmt: skip
         return shown(told)
 

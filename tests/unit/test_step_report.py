@@ -1,0 +1,75 @@
+"""What a step tells of a run's outcome: which warnings, with which hints."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flaude_action.artifacts import Artifacts
+from flaude_action.evidence import Evidence, ExitEvent
+from flaude_action.inputs import Inputs
+from flaude_action.outcome import Outcome
+from flaude_action.publish import publish
+from flaude_action.report import Report
+from flaude_action.step_report import report_outcome
+from flaude_action.verdict import judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flaude_action.run_report import RunReport
+
+GOOD = {"ok": True, "exit_code": 0, "error": None, "finished_at": 100.0}
+BY_DOCUMENT = Evidence(True, result=GOOD)
+BY_EVENT = Evidence(False, exit=ExitEvent(exit_code=0))
+BY_NOTHING = Evidence(False, marker=0, marker_is_last=True, gone=True)
+CALM = "The verdict does not depend on it."
+
+
+def outcome_of(evidence: Evidence) -> Outcome:
+    return Outcome(judge(evidence), evidence, "id1", "ams", "image:1", cleanup="destroyed")
+
+
+def told(outcome: Outcome, folder: Path) -> RunReport:
+    """The report of the outcome as it is published, for the app `my-app`."""
+    files = {name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+    report = Report(files, io.StringIO())
+    report.app = "my-app"
+    with Artifacts(folder, "fix") as artifacts:
+        made = report_outcome(outcome, report, artifacts, Inputs(), image_source="release", placed=True)
+        return publish(report, made, artifacts)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "calm"), [(BY_DOCUMENT, True), (BY_EVENT, True), (BY_NOTHING, False)]
+)  # fmt: skip
+def test_a_log_that_may_not_be_whole(tmp_path: Path, evidence: Evidence, calm: bool) -> None:
+    """That the verdict does not depend on it is said where it does not; no token is to blame."""
+    (warning,) = told(outcome_of(evidence), tmp_path).warnings
+    assert (warning.type, CALM in warning.details) == ("log_stream_lost", calm)
+    assert "token" not in warning.hint
+
+
+def test_a_log_that_was_refused(tmp_path: Path) -> None:
+    """The token is to blame; annotation, summary and report give one hint, with the app's name in it."""
+    (warning,) = told(replace(outcome_of(BY_DOCUMENT), log_refused="HTTP 401"), tmp_path).warnings
+    assert warning.details == f"The logs host said HTTP 401. {CALM}"
+    assert warning.hint == "Give the token the right to read logs: `fly tokens create deploy -a my-app`."
+    summary = (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+    assert "`fly tokens create deploy -a my-app`" in summary
+    assert "<app>" not in summary
+
+
+def test_a_machine_that_never_ran_has_no_log(tmp_path: Path) -> None:
+    """Nothing is said of a log that there cannot be."""
+    assert told(outcome_of(Evidence(True, state="failed", never_started=True)), tmp_path).warnings == ()
+
+
+def test_a_machine_that_may_be_left(tmp_path: Path) -> None:
+    """The command that ends it has the app and the machine in it."""
+    evidence = replace(BY_DOCUMENT, log_complete=True)
+    (warning,) = told(replace(outcome_of(evidence), cleanup="leaked:id1"), tmp_path).warnings
+    assert warning.hint.endswith("`fly machine destroy --force -a my-app id1`.")
