@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flaude_action.verdict import Verdict
 
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
+_PULL_IMAGE = "Check that Fly can pull `image:`; if it can, run again, or name another region in `regions:`."
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
 
 
@@ -140,6 +141,8 @@ class Outcome:
             moment = datetime.fromtimestamp(verdict.retry_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             details = f"{details} It resets at {moment}.".strip()
         told: dict[str, Any] = {"details": details, "dev": verdict.line, "meta": meta}
+        if self.evidence.never_started and verdict.type in ("machine_failed", "machine_lost"):
+            told["hint"] = _PULL_IMAGE
         if verdict.type in _TIMEOUTS:
             return MachineTimeout(verdict.type, **told)
         if verdict.conclusion == "cancelled":

@@ -102,7 +102,8 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
             RunReport(
                 outputs, errors=(error,), warnings=(Warned("tool_oom", SECRET),), notices=(SECRET,),
                 line=SECRET, log_tail=report.tail(10), excerpt=(SECRET,),
-                machine={"seconds": None, "x": [SECRET]}, findings=(Finding(SECRET, 1, None, SECRET),), changes=({"path": SECRET, "status": ""},),
+                machine={"seconds": None, "x": [SECRET]},
+                findings=(Finding(SECRET, 1, None, SECRET),), changes=({"path": SECRET, "status": ""},),
             ),
             artifacts,
         )  # fmt: skip

@@ -73,3 +73,11 @@ def test_a_machine_that_may_be_left(tmp_path: Path) -> None:
     evidence = replace(BY_DOCUMENT, log_complete=True)
     (warning,) = told(replace(outcome_of(evidence), cleanup="leaked:id1"), tmp_path).warnings
     assert warning.hint.endswith("`fly machine destroy --force -a my-app id1`.")
+
+
+@pytest.mark.parametrize("evidence", [Evidence(True, state="failed"), Evidence(False, gone=True)])
+def test_an_image_that_fly_cannot_pull(tmp_path: Path, evidence: Evidence) -> None:
+    """Where nothing ever ran, the image comes first in what to do; else it is not spoken of."""
+    never = outcome_of(replace(evidence, never_started=True))
+    assert told(never, tmp_path).outputs.error_hint.startswith("Check that Fly can pull `image:`")
+    assert "image" not in told(outcome_of(evidence), tmp_path).outputs.error_hint
