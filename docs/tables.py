@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from flaude_action import OWNER
-from flaude_action.catalog import CATALOG, Kind
+from flaude_action.catalog import CATALOG, WARNINGS, Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 110
@@ -61,17 +61,21 @@ def _input(name: str, entry: dict[str, Any]) -> list[str]:
 def failures_page() -> str:
     """Every failure type: where it happens, whose turn it is, and what to do; each under its own anchor."""
     kinds = CATALOG.values()
-    index = [(f"[`{kind.type}`](#{kind.type})", kind.title, f"`{kind.retryable}`") for kind in kinds]
+    index = [
+        (f"[`{kind.type}`](#{kind.type})", kind.title, "a warning" if _warns(kind) else f"`{kind.retryable}`")
+        for kind in kinds
+    ]
     return "\n".join([
         "# Failures",
         "",
         "Made from `flaude_action.catalog` by `make docs`.",
         "The id is the output `error_type` and never changes its meaning; the phase is `error_phase`.",
+        "What is called a warning here never decides and is never `error_type`: the run may have succeeded.",
         "The output `retryable` says whose turn it is:",
         "",
         *(f"- `{word}`: {meaning}" for word, meaning in TURN.items()),
         "",
-        *_table(("`error_type`", "what broke", "`retryable`"), index),
+        *_table(("id", "what broke", "`retryable`"), index),
         "",
         *(line for kind in kinds for line in _failure(kind)),
     ])  # fmt: skip
@@ -81,9 +85,15 @@ def _failure(kind: Kind) -> list[str]:
     facts = [
         f"- **What it usually means:** {kind.usual}" if kind.usual else "",
         "- **{}:** {}".format(*kind.advice("", kind.retryable).split(": ", 1)),
-        f"- `error_phase`: `{kind.phase}`, `retryable`: `{kind.retryable}`",
+        "- Only a warning."
+        if _warns(kind)
+        else f"- `error_phase`: `{kind.phase}`, `retryable`: `{kind.retryable}`",
     ]
     return [f"## {kind.type}", "", f"{kind.title}. {kind.message}", "", *filter(None, facts), ""]
+
+
+def _warns(kind: Kind) -> bool:
+    return kind.type in WARNINGS
 
 
 def pages() -> dict[Path, str]:

@@ -277,7 +277,7 @@ CATALOG: dict[str, Kind] = _table(
      "Read the log, look at what has changed, and run the job again if nothing has. " + _REPORT),
     ("internal_error", "any", "no", "flaude-action itself failed",
      "Something in flaude-action itself went wrong. The step's log has the details.", _REPORT),
-    # Warnings: told, but they never decide.
+    # Warnings: told, but they never decide (WARNINGS).
     ("log_stream_lost", "logs", "no", "The log is not complete",
      "The machine's log could not be read to its end.",
      "If the missing lines matter, run the job again."),
@@ -285,9 +285,9 @@ CATALOG: dict[str, Kind] = _table(
      "Claude Code had given its result, but its process lived on.",
      "Let nothing run in the background at the end of the task.",
      "A server or a watcher that a tool started."),
-    ("agent_config_ignored", "agent", "user", "A setting was ignored",
-     "Claude Code ignored a setting, or an MCP server did not start.",
-     "Correct `settings:` or the MCP configuration; the log names it."),
+    ("agent_config_ignored", "agent", "user", "An MCP server did not start",
+     "Claude Code went on without an MCP server that did not start.",
+     "Correct the MCP configuration; the first event of Claude Code in `execution_file` names the server."),
     ("permission_blocked", "agent", "user", "Tools were denied",
      "Claude Code was not allowed to use some tools.", "Allow them with `allowed_tools:`."),
     ("tool_oom", "agent", "user", "A tool ran out of memory",
@@ -300,3 +300,9 @@ CATALOG: dict[str, Kind] = _table(
      "Fly did not confirm that the machine is destroyed. With this action's image it ends at its deadline.",
      "Look with `fly machines list -a <app>`; end it with `fly machine destroy --force -a <app> <id>`."),
 )  # fmt: skip
+
+WARNINGS = (
+    "log_stream_lost", "agent_linger", "agent_config_ignored", "permission_blocked", "tool_oom",
+    "verdict_unconfirmed", "cleanup_failed",
+)  # fmt: skip
+"""Only ever warnings, never an `error_type`. Of all the others, `disk_full` alone can be either."""
