@@ -149,6 +149,7 @@ class MachineConfig:
                 "json_schema": self.json_schema or None,
             },
             "env": {key: reveal(value) for key, value in self.env.items()},
+            "masked_env": [key for key, value in self.env.items() if not isinstance(value, str)],
             "limits": {
                 "timeout_s": self.timeout_s,
                 "idle_timeout_s": self.idle_timeout_s,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flaude_action.archive_links import by_archive
+from flaude_action.env_input import looks_secret
 from flaude_action.errors import ConfigError, FlaudeError, FlyAPIError
 from flaude_action.github import GitHub
 from flaude_action.machine_config import MachineConfig
@@ -102,7 +103,10 @@ def _config(inputs: Inputs, repos: list[RepoSpec]) -> MachineConfig:
         cpu_kind=inputs.cpu_kind,
         vm_cpus=inputs.cpus,
         vm_memory_mb=inputs.memory_mb,
-        env={name: SecretStr(value) for name, value in inputs.env.items()},
+        env={
+            name: SecretStr(value) if looks_secret(name, value) else value
+            for name, value in inputs.env.items()
+        },
         model=inputs.model or "",
         max_turns=inputs.max_turns,
         max_budget_usd=inputs.max_budget_usd,

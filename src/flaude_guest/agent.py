@@ -122,7 +122,7 @@ class Agent:
         self._places = places
         self._job = job
         self._output = output
-        self._said = Conversation()
+        self._said = Conversation(secrecy=output.secrecy)
         self._stderr = ""
         self._heard_at = math.inf
 
@@ -171,13 +171,13 @@ class Agent:
             self._output.pass_on(line.decode("utf-8", "replace"))
             return
         self._said.note(event, time.time())
-        for text in render(event, full=self._job.show_full_output):
+        for text in render(event, full=self._job.show_full_output, secrecy=self._output.secrecy):
             self._output.pass_on(text)
 
     def _error(self, line: bytes, lost: int) -> None:
         text = line.decode("utf-8", "replace")
         if text.strip():
-            self._stderr = self._stderr or text[:500]
+            self._stderr = self._stderr or self._output.secrecy.cut(text, 500)
             self._output.pass_on("claude: " + text)
 
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping
 
 from flaude_guest.events import blocks, fits, number, whole, word
+from flaude_guest.secrecy import NOTHING, Secrecy
 
 RESULT_MAX_BYTES = 64 * 1024
 STRUCTURED_MAX_BYTES = 256 * 1024
 """With the text and all else the result stays small enough for one exec answer."""
+LINE_CHARS = 500
+NAME_CHARS = 200
 DENIALS_MAX = 100
 OPEN_TOOLS_MAX = 1000
 _SYNTHETIC = "<synthetic>"
@@ -53,6 +56,7 @@ class Conversation:
     result_at: float | None = None
     open_tools: dict[str, str] = field(default_factory=dict)
     silent_in: str | None = None
+    secrecy: Secrecy = NOTHING
 
     def note(self, event: Mapping[str, Any], now: float) -> None:
         """Take in one event. Never raises: a shape we do not know changes nothing, and so proves nothing."""
@@ -88,8 +92,11 @@ class Conversation:
     def text(self) -> str:
         """The final text, at most 64 KiB."""
         said = (self.result or {}).get("result")
-        encoded = said.encode("utf-8", "replace")[:RESULT_MAX_BYTES] if isinstance(said, str) else b""
-        return encoded.decode("utf-8", "ignore")
+        return self.secrecy.cut_bytes(said, RESULT_MAX_BYTES) if isinstance(said, str) else ""
+
+    def line(self, text: Any) -> str:
+        """What the stream said, as the beginning of an untrusted line."""
+        return self.secrecy.cut(str(text), LINE_CHARS)
 
     def structured(self) -> tuple[Any, bool]:
         """The structured answer, and whether there is one that cannot be handed on; that one is None."""
@@ -100,14 +107,17 @@ class Conversation:
         """Names of tools that were denied, as often as they were."""
         given = (self.result or {}).get("permission_denials")
         listed = given if isinstance(given, list) else []
-        return [str(one.get("tool_name"))[:100] for one in listed[:DENIALS_MAX] if isinstance(one, dict)]
+        return [self._name(one.get("tool_name")) for one in listed[:DENIALS_MAX] if isinstance(one, dict)]
+
+    def _name(self, given: Any) -> str:
+        return self.secrecy.cut(str(given), NAME_CHARS)
 
     def _system(self, event: Mapping[str, Any]) -> None:
         subtype = event.get("subtype")
         if subtype == "init":
             self.started = True
             self.result = self.result_at = None
-            self.model = str(event.get("model") or "")[:200]
+            self.model = self._name(event.get("model") or "")
             servers = event.get("mcp_servers")
             if isinstance(servers, list):
                 self.mcp_failed = sum(
@@ -141,7 +151,7 @@ class Conversation:
                 api_error=word(event.get("api_error")) or "",
                 type=word(event.get("api_error_type")) or "",
                 status=whole(event.get("api_error_status")),
-                text=next((str(block.get("text"))[:500] for block in blocks(event) if "text" in block), ""),
+                text=next((self.line(block.get("text")) for block in blocks(event) if "text" in block), ""),
             )
         elif model != _SYNTHETIC:
             self.model_turns += 1
@@ -149,7 +159,7 @@ class Conversation:
             self.credential_refusals = 0
         for block in blocks(event):
             if block.get("type") == "tool_use":
-                self.open_tools[_key(block.get("id"))] = str(block.get("name"))[:100]
+                self.open_tools[_key(block.get("id"))] = self._name(block.get("name"))
                 if len(self.open_tools) > OPEN_TOOLS_MAX:
                     del self.open_tools[next(iter(self.open_tools))]
 
@@ -163,9 +173,9 @@ def cause(conversation: Conversation) -> ApiError:
         api_error=word(result.get("api_error")) or "",
         type=word(result.get("api_error_type")) or "",
         status=whole(result.get("api_error_status")),
-        text=str(result.get("result") or "")[:500],
+        text=conversation.line(result.get("result") or ""),
     )
 
 
 def _key(value: Any) -> str:
-    return str(value)[:100]
+    return str(value)[:NAME_CHARS]

@@ -81,12 +81,14 @@ class Job:
     env: Mapping[str, str] = field(repr=False)
     limits: Limits
     show_full_output: bool
+    masked_env: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> list[str]:
-        """What must not appear in the log."""
+        """What must not appear in the log. Which values of `env` are secrets is for the host to say."""
         tokens = [repository.token for repository in self.repositories]
         for repository in self.repositories:
             tokens += repository.archive.secrets if repository.archive else []
         keys = [value for name, value in self.credentials.items() if name != "ANTHROPIC_BASE_URL"]
-        return [secret for secret in (*tokens, *keys) if secret]
+        masked = [self.env[name] for name in self.masked_env]
+        return [secret for secret in (*tokens, *keys, *masked) if secret]

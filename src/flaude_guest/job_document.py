@@ -40,6 +40,7 @@ def read(document: Any, nonce: str) -> Job:
     prompt = job.text("prompt")
     if not prompt.strip():
         raise JobRefused("prompt_missing", "The job's prompt is empty.")
+    env = _variables(job.mapping("env"))
     repositories = tuple(_repository(_Fields(one, "repositories")) for one in job.items("repositories"))
     if len({one.directory for one in repositories}) != len(repositories):
         raise JobRefused("config_invalid", "Two repositories want the same directory.")
@@ -49,9 +50,10 @@ def read(document: Any, nonce: str) -> Job:
         repositories=repositories,
         setup=job.text("setup"),
         agent=_agent(job.fields("agent")),
-        env=_variables(job.mapping("env")),
+        env=env,
         limits=_limits(job.fields("limits")),
         show_full_output=job.get("show_full_output") is True,
+        masked_env=tuple(name for name in job.texts("masked_env") if name in env),
     )
 
 

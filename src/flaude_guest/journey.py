@@ -61,7 +61,7 @@ class Journey:
         self._output = output
         self._clock = clock
         self._ends_at = min(ends_at, clock() + job.limits.timeout_s)
-        self._outcome = Outcome()
+        self._outcome = Outcome(secrecy=output.secrecy)
         self._main: Fetched | None = None
         self._cwd = places.work
 

@@ -149,14 +149,14 @@ def _by_result(said: Conversation, ended: Ended, schema_given: bool) -> Judgemen
     subtype, terminal = result.get("subtype"), result.get("terminal_reason")
     named = _SUBTYPE.get(str(subtype)) or _TERMINAL.get(str(terminal))
     if named:
-        return Judgement(named, line=_first_error(result))
+        return Judgement(named, line=_first_error(said, result))
     if terminal in ("prompt_too_long", "blocking_limit", "rapid_refill_breaker"):
         return _overflow(said)
     if result.get("stop_reason") == "refusal":
         return Judgement("model_refused", line=said.text())
     if terminal == "api_error":
         return _api(said, cause(said))
-    return Judgement("agent_error", "The result is an error of no known kind.", _first_error(result))
+    return Judgement("agent_error", "The result is an error of no known kind.", _first_error(said, result))
 
 
 def _doubt(said: Conversation, ended: Ended, result: Any, schema_given: bool) -> Judgement | None:
@@ -213,11 +213,9 @@ def _nameless(error: ApiError) -> str:
     return "model_stream_stalled" if "stream idle" in error.text else "agent_error"
 
 
-def _first_error(result: Any) -> str:
+def _first_error(said: Conversation, result: Any) -> str:
     errors = result.get("errors")
-    return (
-        str(errors[0])[:500] if isinstance(errors, list) and errors else str(result.get("result") or "")[:500]
-    )
+    return said.line(errors[0] if isinstance(errors, list) and errors else result.get("result") or "")
 
 
 def _warnings(

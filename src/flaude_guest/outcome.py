@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_guest import protocol
 from flaude_guest.events import number, whole, word
+from flaude_guest.secrecy import NOTHING, Secrecy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from flaude_guest.processes import Ended
 
 FILES = ("transcript", "patch", "changeset")
+LINE_CHARS = 2000
 EXIT_TIMEOUT = 124
 EXIT_CANCELLED = 130
 EXIT_TERMINATED = 143
@@ -48,6 +50,7 @@ class Outcome:
     changeset: Changeset | None = None
     findings: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, str]] = field(default_factory=list)
+    secrecy: Secrecy = NOTHING
 
     def fail(
         self, type: str, phase: str, details: str = "", line: str = "", *,  # noqa: A002
@@ -56,8 +59,14 @@ class Outcome:
         """`code` is what the guest will exit with, unless the type has a code of its own."""
         if self.error is None:
             self.exit_code = _EXITS.get(type, code or 1)
-            self.error = {"type": type, "phase": phase, "details": details, "line": line[:2000],
-                          "retry_at": retry_at}  # fmt: skip
+            line = self.secrecy.cut(line, LINE_CHARS)
+            self.error = {
+                "type": type,
+                "phase": phase,
+                "details": details,
+                "line": line,
+                "retry_at": retry_at,
+            }
 
     def warn(self, type: str, details: str) -> None:  # noqa: A002
         self.warnings.append({"type": type, "details": details})

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-from typing import Any, Iterable, Iterator, Sequence
+from typing import Any, Iterable, Iterator
 
 from flaude_guest import protocol
+from flaude_guest.secrecy import NOTHING, Secrecy
 
 LINE_MAX_BYTES = 8 * 1024
-SECRET_MIN_CHARS = 8
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # C0 without tab, DEL, C1, line and paragraph separators, and the marks that reorder text on a screen.
 _CONTROLS = re.compile(
@@ -22,14 +22,12 @@ _CONTROLS = re.compile(
 )
 
 
-def neutral(text: str, secrets: Sequence[str] = ()) -> str:
+def neutral(text: str, secrecy: Secrecy = NOTHING) -> str:
     """Somebody else's text as one line, of any length: no control characters, no secrets, no markers of ours.
 
     Controls go first, because removing one could join the two halves of a marker or a secret.
     """
-    visible = _CONTROLS.sub("", _ESCAPES.sub("", text))
-    for secret in secrets:
-        visible = visible.replace(secret, "***")
+    visible = secrecy.hide(_CONTROLS.sub("", _ESCAPES.sub("", text)))
     return protocol.break_markers(visible).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -45,27 +43,30 @@ def pieces(line: str) -> Iterator[str]:
 
 
 class Output:
-    """Lines to a file descriptor, counted. A reader that went away is not an error: the work goes on."""
+    """Lines to a file descriptor, counted. A reader that went away is not an error: the work goes on.
+
+    `secrecy` is for everybody who shortens text before it comes here, or tells it elsewhere.
+    """
 
     def __init__(self, fd: int = 1) -> None:
         self.lines = 0
+        self.secrecy = NOTHING
         self._fd = fd
         self._lock = threading.Lock()
         self._broken = False
-        self._secrets: tuple[str, ...] = ()
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """From now on show these as ***. Ones too short to be secrets would only make the log unreadable."""
-        self._secrets = tuple(secret for secret in secrets if len(secret) >= SECRET_MIN_CHARS)
+        """From now on show these as ***."""
+        self.secrecy = Secrecy(secrets)
 
     def say(self, text: str) -> None:
         """A line of our own words."""
-        for piece in pieces("[flaude] " + neutral(text, self._secrets)):
+        for piece in pieces("[flaude] " + neutral(text, self.secrecy)):
             self._write(piece)
 
     def pass_on(self, text: str) -> str:
         """A line of somebody else's text, in as many lines as it needs; returns it as made harmless."""
-        line = neutral(text, self._secrets)
+        line = neutral(text, self.secrecy)
         for piece in pieces(line):
             self._write(piece)
         return line

@@ -1,6 +1,7 @@
 """Claude Code's events as lines for people: what it said, which tools it used, what came back.
 
-Text only; making it harmless is `output`'s job, what it means `conversation`'s.
+Text only; making it harmless is `output`'s job, what it means `conversation`'s. What is
+shortened here has its secrets hidden first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from typing import Any, Iterator, Mapping
 
 from flaude_guest.events import blocks, number
+from flaude_guest.secrecy import NOTHING, Secrecy
 
 TOOL_INPUT_CHARS = 200
 TOOL_RESULT_LINES = 5
@@ -20,12 +22,12 @@ _QUIET = frozenset(
 )
 
 
-def render(event: Mapping[str, Any], *, full: bool) -> Iterator[str]:
+def render(event: Mapping[str, Any], *, full: bool, secrecy: Secrecy = NOTHING) -> Iterator[str]:
     """Lines for one event; with `full` nothing is shortened or left out."""
     kind = event.get("type")
     if kind == "assistant":
         for block in blocks(event):
-            yield from _said(block, full)
+            yield from _said(block, full, secrecy)
     elif kind == "user":
         for block in blocks(event):
             if block.get("type") == "tool_result":
@@ -42,22 +44,23 @@ def render(event: Mapping[str, Any], *, full: bool) -> Iterator[str]:
         yield "event: " + _json(event if full else {"type": kind})
 
 
-def _said(block: Mapping[str, Any], full: bool) -> Iterator[str]:
+def _said(block: Mapping[str, Any], full: bool, secrecy: Secrecy) -> Iterator[str]:
     kind = block.get("type")
     if kind == "text":
         yield from str(block.get("text")).splitlines()
     elif kind == "tool_use":
-        yield "> %s: %s" % (block.get("name"), _tool_input(block.get("input"), full))
+        yield "> %s: %s" % (block.get("name"), _tool_input(block.get("input"), full, secrecy))
     elif full:
         yield from str(block.get("thinking") or _json(block)).splitlines()
 
 
-def _tool_input(given: Any, full: bool) -> str:
+def _tool_input(given: Any, full: bool, secrecy: Secrecy) -> str:
     if full or not isinstance(given, dict):
         return _json(given)
     telling = next((given[name] for name in _TELLING if isinstance(given.get(name), str)), None)
-    text = " ".join((telling if telling is not None else _json(given)).split())
-    return text if len(text) <= TOOL_INPUT_CHARS else text[:TOOL_INPUT_CHARS] + " ..."
+    # Hidden before its lines are joined, too: a secret may have more than one.
+    text = " ".join(secrecy.hide(telling if telling is not None else _json(given)).split())
+    return text if len(text) <= TOOL_INPUT_CHARS else secrecy.cut(text, TOOL_INPUT_CHARS) + " ..."
 
 
 def _came_back(block: Mapping[str, Any], full: bool) -> Iterator[str]:

@@ -48,6 +48,13 @@ def test_a_whole_job() -> None:
         assert secret not in repr(taken)
 
 
+def test_what_the_log_hides() -> None:
+    """Tokens, keys and what the host masks of `env`; names that are not in it do not matter."""
+    variables = {"A": "one-secret", "B": "plain"}
+    taken = read(job(repositories=[REPOSITORY], env=variables, masked_env=["A", "C"]), NONCE)
+    assert sorted(taken.secrets) == ["one-secret", "secret", "test-api-key"]
+
+
 @pytest.mark.parametrize("ref", ["main", "a/b-c_d.e", "refs/heads/x", "refs/pull/1/merge", "v1.0", "ünï"])
 def test_refs_that_are_refs(ref: str) -> None:
     """What git calls a ref is taken."""

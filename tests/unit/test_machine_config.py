@@ -45,6 +45,7 @@ def test_job_holds_everything() -> None:
         ("second", "token-two"),
     ]
     assert job["env"] == {"A": "token-three", "B": "plain"}
+    assert job["masked_env"] == ["A"]
 
 
 def test_foreign_env_speaks_flaudes_words() -> None:
