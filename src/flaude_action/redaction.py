@@ -2,7 +2,8 @@
 
 The step log is masked by the runner itself once `report` has told it the secrets; the forms a secret can take
 are the runner's own list (base64 at three offsets, URL, JSON) and a few more. Unlike the runner, this also
-finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines.
+finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, or that has invisible
+characters in it: they go where text is shown.
 https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
 """
 
@@ -13,6 +14,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
+
+from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +30,7 @@ _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits o
 _MARGINS = "|!>"  # what our own renderings put before a line
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _ESCAPED_SPACE = re.compile(r"\\[nrt]")
+_ESCAPED_CHAR = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
 
 class Redactor:
@@ -44,7 +48,7 @@ class Redactor:
 
     def add(self, secrets: Iterable[str]) -> None:
         for secret in secrets:
-            for part in {secret, *secret.splitlines()}:
+            for part in {secret, visible(secret), *secret.splitlines(), *visible(secret).splitlines()}:
                 if len(part.strip()) >= SHORTEST:
                     self._forms |= forms(part.strip())
         bare = {form: bared(form) for form in self._forms}
@@ -55,8 +59,13 @@ class Redactor:
         self._wrapped = _any_of(self._bare)
 
     def redact(self, text: str) -> str:
-        """The text without secrets, also those with line ends, white space or our margins in them."""
-        return self._without("", text)
+        """The text without secrets, also those with line ends, white space or our margins in them.
+
+        What cannot be seen stays (emoji are made of it), unless a secret is put together when it goes.
+        """
+        text = self._without("", text)
+        shown = visible(text)
+        return self._without("", shown) if shown != text and self._finds(shown) else text
 
     def redact_json(self, document: Any) -> Any:
         """A copy of a JSON value with every text in it redacted, the names of members included."""
@@ -71,7 +80,10 @@ class Redactor:
     def redact_json_line(self, line: str) -> str:
         """One line of JSON. In its texts a line's end is written `\\n`, which would hide a wrapped secret."""
         plain = self.redact(line)
-        if not self._holds(bared(_ESCAPED_SPACE.sub("", plain))):
+        text = _ESCAPED_SPACE.sub("", plain)
+        if "\\u" in text:
+            text = visible(_ESCAPED_CHAR.sub(lambda code: chr(int(code[1], 16)), text))
+        if text == plain or not self._finds(text):
             return plain
         try:
             return json.dumps(self.redact_json(json.loads(line)), ensure_ascii=False) + "\n"
@@ -92,6 +104,9 @@ class Redactor:
             end = len(bared(text))
             text = _masked(text, [(end - begun, end)])
         return text.split("\n"), bare[-self._longest :]
+
+    def _finds(self, text: str) -> bool:
+        return self._holds(bared(text)) or self._short.search(text) is not None
 
     def _holds(self, bare: str) -> bool:
         return any(form in bare for form in self._bare)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flaude_action.redaction import MASK, Redactor, bared
+from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +88,27 @@ WRAPPED = "0123456789abcdef"
 def test_wrapped_secrets(text: str, redacted: str) -> None:
     """A secret that was wrapped over the ends of lines, or has white space strewn in, is found."""
     assert Redactor([WRAPPED]).redact(text) == redacted
+
+
+HIDERS = ["\u200b", "\x1b[0m", "\x1b]0;t\x07", "\x00", "\u2066", "\ufe0f", "\udc80"]
+
+
+@pytest.mark.parametrize("hider", HIDERS, ids=ascii)
+@pytest.mark.parametrize("secret", [WRAPPED, "word", "a \u200b secret"], ids=ascii)
+def test_what_cannot_be_seen_hides_no_secret(secret: str, hider: str) -> None:
+    """Invisible characters go when text is shown, and a secret they were strewn into would be whole again."""
+    text = f"<{hider}{hider.join(secret)}>"
+    assert visible(Redactor([secret]).redact(text)) == f"<{MASK}>"
+    line = json.dumps({"text": text}) + "\n"
+    assert json.loads(Redactor([secret]).redact_json_line(line)) == {"text": f"<{MASK}>"}
+
+
+def test_what_cannot_be_seen_stays_where_it_hides_nothing() -> None:
+    """Text without a secret is handed on as it is: emoji are made of invisible characters too."""
+    text = "\u2764\ufe0f \x1b[31mred\x1b[0m"
+    assert Redactor([WRAPPED]).redact(text) == text
+    line = json.dumps({"text": text}) + "\n"
+    assert Redactor([WRAPPED]).redact_json_line(line) == line
 
 
 @given(st.text("0123456789abcdef \n|xyz", max_size=60), st.integers(1, 30))

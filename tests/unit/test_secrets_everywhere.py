@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from flaude_action.publish import publish
 from flaude_action.redaction import MASK, bared
 from flaude_action.run_report import Outputs, RunReport, Warned
 from flaude_action.step_report import _redacted
+from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +41,18 @@ FORMS: dict[str, Callable[[str], str]] = {
 }
 
 
+# What is gone as soon as text is shown.
+UNSEEN = st.sampled_from(["\u200b", "\x1b[0m", "\x1b]8;;x\x07", "\x00", "\u202e", "\udc80"])
+
+
 @st.composite
 def sayings(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """A secret, and lines of log in which it stands, in some form, perhaps cut over lines in two places."""
+    """A secret, and lines of log in which it stands, in some form, perhaps cut over lines in two places, and
+    with something that cannot be seen in a third and a fourth."""
     secret = draw(SECRETS)
     written = FORMS[draw(st.sampled_from(sorted(FORMS)))](secret)
+    unseen = draw(st.dictionaries(st.integers(1, len(written) - 1), UNSEEN, max_size=2))
+    written = "".join(unseen.get(place, "") + char for place, char in enumerate(written))
     cuts = sorted(draw(st.lists(st.integers(1, max(1, len(written) - 1)), max_size=2)))
     margin = draw(st.sampled_from(["", "  | ", "\t", "| "]))
     pieces = [written[start:end] for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True)]
@@ -53,8 +62,9 @@ def sayings(draw: st.DrawFn) -> tuple[str, list[str]]:
 
 
 def holds(text: str, secret: str) -> list[str]:
-    """In which forms a text holds the secret, however it is wrapped."""
-    bare = bared(text.replace(MASK, "\0").replace("\\n", "\n").replace("%0A", "\n"))
+    """In which forms a text holds the secret for who looks at it, however it is wrapped."""
+    text = text.replace(MASK, "<>").replace("\\n", "\n").replace("%0A", "\n")
+    bare = bared(visible(re.sub(r"\\u([0-9a-f]{4})", lambda code: chr(int(code[1], 16)), text)))
     forms = {name: bared(write(secret)) for name, write in FORMS.items() if name != "base64 of more"}
     # The last, partial group of base64 says nothing by itself.
     forms["base64"] = forms["base64"][: len(secret.encode()) // 3 * 4]
