@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.support.claude_runs import player, to_play
-from tests.support.fly import LocalFlyHandle, localfly
+from tests.support.fly import LocalFlyHandle, eventually, localfly
 from tests.support.step import IMAGE, Stage, make_repository, process_images
 
 from flaude_action.catalog import CATALOG
@@ -119,11 +120,18 @@ def ask(method: str, action: str = "", body: Mapping[str, Any] | None = None, **
 
 
 def order(*faults: Mapping[str, Any]) -> Act:
-    """From now on, these faults."""
+    """From now on, these faults. A command that was on its way before has its answer when this is over."""
 
     async def act(running: Story, fly: LocalFlyHandle) -> None:
+        now = time.time()
         for fault in faults:
             await fly.fault(**fault)
+
+        async def answered() -> bool:
+            asked = await fly.requests("POST", "/exec")
+            return all(request["status"] is not None for request in asked if request["at"] < now)
+
+        await eventually(answered)
 
     return act
 
