@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flaude_action import DEFAULT_IMAGE
-from flaude_action.errors import FlaudeError, GuestError, MachineTimeout
+from flaude_action.errors import FlaudeError, GuestError, MachineTimeout, RunCancelled
 from flaude_action.evidence import OwnStop
 from flaude_action.guest_link import GuestLink
 from flaude_action.guest_work import GuestWork
@@ -94,6 +94,8 @@ class Execution:
             async with asyncio.timeout(deadline.left):
                 await unless_cancelled(machine.__aenter__(), self._cancellation)
         except TimeoutError as error:
+            if self._cancellation.requested:
+                raise RunCancelled("cancelled") from error
             raise MachineTimeout("run_timeout", "Fly made no machine in the time the run had.") from error
 
     async def _with_machine(self, life: Life, launch: Launch, deadline: Deadline) -> Outcome:

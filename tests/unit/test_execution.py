@@ -156,6 +156,18 @@ async def test_a_create_that_hangs_is_a_timeout(tmp_path: Path, monkeypatch: pyt
         assert left(there) == []
 
 
+async def test_a_stop_wins_over_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop that is asked for while a create that took too long is cleaned up: the run was cancelled."""
+    monkeypatch.setattr(machine, "CREATE_CLEANUP_S", 0.2)
+    async with place(tmp_path) as (there, fly, network):
+        network.mute = "POST"
+        cancellation = Cancellation()
+        asyncio.get_running_loop().call_later(0.15, cancellation.request, "SIGINT")
+        with pytest.raises(RunCancelled):
+            await asyncio.wait_for(execution(fly, tmp_path, cancellation, wait_timeout=0.05).run(), 10)
+        assert left(there) == []
+
+
 @pytest.mark.parametrize("again_after", [None, 0, 3])
 async def test_a_cancel_during_create_leaves_nothing(tmp_path: Path, again_after: int | None) -> None:
     """The task is cancelled after one more turn of the loop each time, once or twice."""
