@@ -291,7 +291,7 @@ CATALOG: dict[str, Kind] = _table(
     ("permission_blocked", "agent", "user", "Tools were denied",
      "Claude Code was not allowed to use some tools.", "Allow them with `allowed_tools:`."),
     ("tool_oom", "agent", "user", "A tool ran out of memory",
-     "The kernel killed a process of the agent's because the machine's memory was full; the run went on.",
+     "The kernel killed a process of `setup` or of the agent because the machine's memory was full.",
      "Raise `memory_mb:` if results look incomplete."),
     ("verdict_unconfirmed", "any", "no", "The verdict rests on the log alone",
      "Only the log's last line tells how the run ended.",

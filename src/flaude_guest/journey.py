@@ -132,6 +132,7 @@ class Journey:
     def _setup(self) -> bool:
         said = Tail()
         lines = Lines(lambda line, _: self._setup_line(line, said), TEXT_LINE_MAX_BYTES, whole=True)
+        kills = memory.Kills()
         try:
             ended = self._processes.run(
                 setup_command(self._job.setup),
@@ -146,12 +147,10 @@ class Journey:
             self._outcome.fail("setup_command_failed", "setup", details, error.strerror or "")
             return False
         lines.finish()
-        self._outcome.setup_ended(ended)
+        self._outcome.setup_ended(ended, kills.since())
         if ended.cut:
             raise CutShort(ended.cut)
         if not ended.ok:
-            details = "It ended with exit code %d." % ended.code
-            self._outcome.fail("setup_command_failed", "setup", details, code=ended.code)
             self._outcome.findings = find(said, self._cwd)
         return ended.ok
 
@@ -161,7 +160,7 @@ class Journey:
             said.add(self._output.pass_on(text.decode("utf-8", "replace")))
 
     def _agent(self) -> None:
-        before = memory.oom_kills()
+        kills = memory.Kills()
         transcript = Transcript(self._places.state / "transcript")
         try:
             agent = Agent(self._processes, self._places, self._job, self._output)
@@ -171,12 +170,12 @@ class Journey:
             return
         finally:
             transcript.close()
-        kills = max(0, memory.oom_kills() - before)
+        killed = kills.since()
         options = self._job.agent
         judged = judge(
-            run.said, run.ended, schema_given=options.wants_schema, oom_kills=kills, stderr=run.stderr
+            run.said, run.ended, schema_given=options.wants_schema, oom_kills=killed, stderr=run.stderr
         )
-        self._outcome.agent_ended(run, judged, options.session_id, kills)
+        self._outcome.agent_ended(run, judged, options.session_id, killed)
         if transcript.cut or transcript.failed:
             self._output.say("the transcript is not complete")
 

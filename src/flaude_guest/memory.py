@@ -10,6 +10,16 @@ from pathlib import Path
 ROOT = Path("/")
 
 
+class Kills:
+    """Counts from when it is made."""
+
+    def __init__(self) -> None:
+        self._before = oom_kills()
+
+    def since(self) -> int:
+        return max(0, oom_kills() - self._before)
+
+
 def oom_kills(root: Path = ROOT) -> int:
     """Kills in our control group so far; on a machine without one, in the whole machine.
 

@@ -71,12 +71,22 @@ class Outcome:
     def warn(self, type: str, details: str) -> None:  # noqa: A002
         self.warnings.append({"type": type, "details": details})
 
-    def setup_ended(self, ended: Ended) -> None:
+    def setup_ended(self, ended: Ended, oom_kills: int) -> None:
         self.setup = {"exit_code": ended.code}
+        self.oom_kills += oom_kills
+        if oom_kills:
+            self.warn("tool_oom", "Processes of `setup` killed for memory: %d." % oom_kills)
+        if not (ended.ok or ended.cut):
+            details = "It ended with exit code %d." % ended.code
+            if oom_kills:
+                details += (
+                    " The kernel killed %d of its processes for memory: raise `memory_mb:`." % oom_kills
+                )
+            self.fail("setup_command_failed", "setup", details, code=ended.code)
 
     def agent_ended(self, run: AgentRun, judged: Judgement, session_id: str, oom_kills: int) -> None:
         said, result = run.said, run.said.result or {}
-        self.oom_kills = oom_kills
+        self.oom_kills += oom_kills
         self.oom_agent = judged.type == "agent_oom"
         self.agent = {
             "exit_code": run.ended.exit_code,

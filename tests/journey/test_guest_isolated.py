@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support.guest import agent, bash, container, git, job, model, repository, served
+from tests.support.guest import agent, bash, container, git, good, job, model, repository, served
 
 pytestmark = pytest.mark.docker
 
@@ -181,6 +181,25 @@ def test_running_out_of_memory(
     assert (result["error"] or {}).get("type") == type_, result
     assert [warning["type"] for warning in result["warnings"]] == warned
     assert result["oom"] == {"kills": 1, "agent": whole}
+
+
+@pytest.mark.parametrize("survives", [False, True])
+def test_setup_runs_out_of_memory(machine_image: str, tmp_path: Path, survives: bool) -> None:
+    """A setup that the kernel killed for memory is not blamed on its command; one that went on is a warning."""
+    Path(good(tmp_path)).write_text(Path(good(tmp_path)).read_text().replace(str(tmp_path), "/agent"))
+    tmp_path.chmod(0o755)
+    eat = "python3 -c 'x = bytearray(10**9)'" + (" || true" if survives else "")
+    options = ("--memory=200m", "--memory-swap=200m", f"--volume={tmp_path}:/agent:ro")
+    with container(machine_image, tmp_path, *options, FLAUDE_CLAUDE="/agent/agent") as g:
+        g.ask("provision", stdin=job(setup=eat))
+        result = g.result()
+    error = result["error"] or {"type": None, "details": ""}
+    assert error["type"] == (None if survives else "setup_command_failed"), result
+    assert ("1 of its processes for memory: raise `memory_mb:`" in error["details"]) is not survives
+    assert result["warnings"] == [
+        {"type": "tool_oom", "details": "Processes of `setup` killed for memory: 1."}
+    ]
+    assert result["oom"] == {"kills": 1, "agent": False}
 
 
 def test_docker_stop_gets_the_last_word(machine_image: str, tmp_path: Path) -> None:
