@@ -185,7 +185,7 @@ def test_running_out_of_memory(
 
 @pytest.mark.parametrize("survives", [False, True])
 def test_setup_runs_out_of_memory(machine_image: str, tmp_path: Path, survives: bool) -> None:
-    """A setup that the kernel killed for memory is not blamed on its command; one that went on is a warning."""
+    """A setup that the kernel killed for memory is told as that; one that went on is a warning."""
     Path(good(tmp_path)).write_text(Path(good(tmp_path)).read_text().replace(str(tmp_path), "/agent"))
     tmp_path.chmod(0o755)
     eat = "python3 -c 'x = bytearray(10**9)'" + (" || true" if survives else "")
