@@ -84,6 +84,11 @@ class Artifacts:
                 file.write(chunk)
         return self.path(name)
 
+    def remove(self, name: str) -> None:
+        """Take away a file that could not be written to its end."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._fd)
+
     def _write(self, name: str, data: bytes, folder: int) -> None:
         with os.fdopen(self._create(name, folder), "wb") as file:
             file.write(data)

@@ -86,6 +86,8 @@ class Report:
 
     def log_to(self, file: BinaryIO | None) -> None:
         """Write the machine's lines to this file as well, whole; None ends it. The caller closes the file."""
+        if self._log is not None:
+            self._write_log("", flush=True)
         self._log = file
 
     def machine_lines(self, lines: Sequence[str]) -> None:
@@ -107,11 +109,13 @@ class Report:
         if shown:
             self._print("\n".join(map(cut, shown)))
 
-    def _write_log(self, text: str) -> None:
+    def _write_log(self, text: str, *, flush: bool = False) -> None:
         if self._log is None:
             return
         try:
             self._log.write(text.encode("utf-8", "replace"))
+            if flush:
+                self._log.flush()
         except OSError as error:  # a full disk here is no reason to lose the run
             self._log = None
             self.say(f"The log file ends here ({os.strerror(error.errno or 0)}).")

@@ -6,7 +6,7 @@ What a run's end means for outputs and summary is `step_report`'s; the order of 
 from __future__ import annotations
 
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -76,13 +76,15 @@ class Step:
     @contextmanager
     def logging(self, artifacts: Artifacts) -> Iterator[None]:
         """Inside, the machine's lines also go to the log file."""
-        with artifacts.open(LOG_FILE) as file:
-            self.log_file = artifacts.path(LOG_FILE)
-            self.report.log_to(file)
-            try:
-                yield
-            finally:
-                self.report.log_to(None)
+        file = artifacts.open(LOG_FILE)
+        self.log_file = artifacts.path(LOG_FILE)
+        self.report.log_to(file)
+        try:
+            yield
+        finally:
+            self.report.log_to(None)
+            with suppress(OSError):  # a full disk has been told, and is no reason to lose the run
+                file.close()
 
     def watcher(self) -> Watcher:
         from flaude_action.outcome import Watcher

@@ -1,24 +1,22 @@
-"""From a run's outcome to what the step reports: outputs, errors, warnings, and the files in the workspace.
+"""From a run's outcome to what the step reports: outputs, errors, warnings, notices.
 
-Which words and places these get is `report`'s. The patch is handed on byte for byte; every other file passes
-through the redactor, because GitHub masks logs but no files.
+Which words and places these get is `report`'s; the files in the workspace are `kept_files`'.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.annotations import read_findings
 from flaude_action.catalog import CATALOG
-from flaude_action.guest_work import FILES
+from flaude_action.kept_files import Kept, keep_files
 from flaude_action.outcome import number, whole
 from flaude_action.prices import PRICES_DATE, PRICES_URL, machine_cost_usd
 from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, Warned
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flaude_action.artifacts import Artifacts
     from flaude_action.inputs import Inputs
     from flaude_action.outcome import Outcome
@@ -42,16 +40,19 @@ def report_outcome(
     `placed` says that the work's repository is the workflow's, so that its paths mean something to GitHub.
     """
     tail = report.tail(TAIL_LINES)
-    failure = outcome.failure(list(tail))
-    verdict = outcome.verdict
+    kept = keep_files(outcome, report, artifacts)
+    failure = outcome.failure(list(tail)) or kept.failure()
+    outputs = _outputs(outcome, kept, artifacts.path(LOG_FILE), inputs, image_source)
     if failure is not None:
+        if outcome.verdict.ok:
+            outputs = replace(outputs, conclusion="failure")
         failure.details = f"{failure.details} {_limit(failure.type, inputs)}".strip()
     return RunReport(
-        outputs=_outputs(outcome, report, artifacts, inputs, image_source),
+        outputs=outputs,
         errors=(failure,) if failure is not None else (),
         warnings=tuple(_warnings(outcome, inputs)),
-        notices=(*verdict.notices, *outcome.problems),
-        line=verdict.line,
+        notices=(*outcome.verdict.notices, *outcome.problems, *kept.notes(failure)),
+        line=outcome.verdict.line,
         log_tail=tail,
         excerpt=report.excerpt(failure.phase) if failure is not None else (),
         findings=read_findings(outcome.result) if failure is not None and placed else (),
@@ -103,12 +104,8 @@ def _cost(outcome: Outcome, inputs: Inputs) -> float | None:
     )
 
 
-def _outputs(
-    outcome: Outcome, report: Report, artifacts: Artifacts, inputs: Inputs, image_source: str
-) -> Outputs:
+def _outputs(outcome: Outcome, kept: Kept, log_file: str, inputs: Inputs, image_source: str) -> Outputs:
     agent, verdict = outcome.agent, outcome.verdict
-    patch, transcript = outcome.files.get("patch"), outcome.files.get("transcript")
-    changed = outcome.changed_files()
     return Outputs(
         conclusion=verdict.conclusion,
         exit_code=verdict.exit_code,
@@ -126,21 +123,14 @@ def _outputs(
         cost_usd=number(agent.get("cost_usd")),
         machine_cost_usd=_cost(outcome, inputs),
         structured_output=agent.get("structured_output"),
-        changed_files=tuple(changed),
-        patch_file=artifacts.take(FILES["patch"], patch) if patch is not None and changed else "",
-        log_file=artifacts.path(LOG_FILE),
+        changed_files=tuple(outcome.changed_files()),
+        patch_file=kept.paths.get("patch_file", ""),
+        log_file=log_file,
         log_complete=outcome.evidence.log_complete,
-        execution_file=_redacted(transcript, FILES["transcript"], report, artifacts) if transcript else "",
+        execution_file=kept.paths.get("execution_file", ""),
         phase_seconds=outcome.phase_seconds,
         cleanup=outcome.cleanup,
     )
-
-
-def _redacted(source: Path, name: str, report: Report, artifacts: Artifacts) -> str:
-    with source.open(encoding="utf-8", errors="replace", newline="\n") as given, artifacts.open(name) as file:
-        for line in given:
-            file.write(report.redact_json_line(line).encode("utf-8", "replace"))
-    return artifacts.path(name)
 
 
 def _warnings(outcome: Outcome, inputs: Inputs) -> list[Warned]:

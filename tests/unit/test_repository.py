@@ -31,7 +31,7 @@ TIERS = {
     " fly_access fly_events fly_fields stderr",
     "stages": "archive_links docker_steps execution guest_link guest_work image_choice logs"
     " machine outcome preflight run run_result step step_report"
-    " launch life log_lines machine_history streaming_run",
+    " kept_files launch life log_lines machine_history streaming_run",
     "story": "action",
     "edge": "__main__ cli doctor doctor_probes local",
 }

@@ -18,10 +18,10 @@ from tests.unit.test_report import Step
 from flaude_action.annotations import Finding
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import FlaudeError
+from flaude_action.kept_files import redacted_copy
 from flaude_action.publish import publish
 from flaude_action.redaction import MASK, bared
 from flaude_action.run_report import Outputs, RunReport, Warned
-from flaude_action.step_report import _redacted
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_no_secret_in_any_place(saying: tuple[str, list[str]], page: int) -> Non
                 step.report.log_to(None)
             source = folder / "source"
             source.write_text(json.dumps({"type": "assistant", "text": text}) + "\n")
-            _redacted(source, "transcript.jsonl", step.report, artifacts)
+            redacted_copy(source, "transcript.jsonl", step.report, artifacts)
             source.unlink()
             error = FlaudeError("agent_error", details=text, dev=text, hint=text)
             facts = Outputs(result=text, structured_output={"a": [text]}, changed_files=(text,), image=text)

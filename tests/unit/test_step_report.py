@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import resource
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,10 +18,12 @@ from flaude_action.inputs import Inputs
 from flaude_action.outcome import Outcome
 from flaude_action.publish import publish
 from flaude_action.report import Report
+from flaude_action.step import Step
 from flaude_action.step_report import report_outcome
 from flaude_action.verdict import judge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from flaude_action.run_report import RunReport
@@ -81,3 +87,71 @@ def test_an_image_that_fly_cannot_pull(tmp_path: Path, evidence: Evidence) -> No
     never = outcome_of(replace(evidence, never_started=True))
     assert told(never, tmp_path).outputs.error_hint.startswith("Check that Fly can pull `image:`")
     assert "image" not in told(outcome_of(evidence), tmp_path).outputs.error_hint
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """Inside, no file grows beyond `size` bytes, as on a disk that is about to be full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def with_files(outcome: Outcome, folder: Path) -> Outcome:
+    """The outcome with a patch and a transcript of 64 KiB each."""
+    files = {name: folder / name for name in ("patch", "transcript", "changeset")}
+    for file in files.values():
+        file.write_text("+0123456789abcdef\n" * 4000)
+    files["changeset"].write_text(json.dumps({"files": [{"path": "a", "status": "added", "size": 1}]}))
+    return replace(outcome, files=files)
+
+
+def test_work_that_could_not_be_kept_is_no_success(tmp_path: Path) -> None:
+    """Without room for the patch on the runner the step fails, says so, and leaves no half of it."""
+    outcome = with_files(outcome_of(replace(BY_DOCUMENT, log_complete=True)), tmp_path)
+    with small_disk(32768):
+        report = told(outcome, tmp_path)
+    (error,) = report.errors
+    assert (report.outputs.conclusion, error.type) == ("failure", "collect_failed")
+    assert "`patch_file` could not be written into the workspace (File too large)." in error.details
+    assert "runner's disk" in error.hint
+    assert (report.outputs.patch_file, report.outputs.execution_file) == ("", "")
+    assert report.outputs.cleanup == "destroyed"
+    assert sorted(os.listdir(tmp_path / ".flaude/fix")) == ["report.json"]  # noqa: PTH208
+    assert "collect_failed" in (tmp_path / "GITHUB_OUTPUT").read_text()
+
+
+def test_a_transcript_that_could_not_be_kept_is_noted(tmp_path: Path) -> None:
+    """The work itself is there: the run stays what it was."""
+    outcome = with_files(outcome_of(replace(BY_DOCUMENT, log_complete=True)), tmp_path)
+    outcome.files["patch"].write_text("+1")
+    with small_disk(32768):
+        report = told(outcome, tmp_path)
+    assert (report.outputs.conclusion, report.errors) == ("success", ())
+    assert report.outputs.patch_file == ".flaude/fix/changes.patch"
+    assert "`execution_file` could not be written into the workspace (File too large)." in report.notices
+
+
+def test_a_failure_stays_the_failure_it_was(tmp_path: Path) -> None:
+    """What went wrong first decides; that its patch is lost as well is noted."""
+    failed = replace(BY_DOCUMENT, result={**GOOD, "ok": False, "error": {"type": "agent_error"}})
+    outcome = with_files(outcome_of(replace(failed, log_complete=True)), tmp_path)
+    with small_disk(32768):
+        report = told(outcome, tmp_path)
+    assert [error.type for error in report.errors] == ["agent_error"]
+    assert "`patch_file` could not be written into the workspace (File too large)." in report.notices
+
+
+def test_a_log_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    """What is left in its buffer fails when it is closed; that is told, once."""
+    stdout = io.StringIO()
+    report = Report({}, stdout)
+    with Artifacts(tmp_path, "fix") as artifacts:
+        step = Step(report, {}, artifacts)
+        with small_disk(100), step.logging(artifacts):
+            report.machine_lines(["x" * 200])
+    assert stdout.getvalue().splitlines() == ["| " + "x" * 200, "The log file ends here (File too large)."]
+    assert step.log_file == ".flaude/fix/machine.log"

@@ -1,0 +1,71 @@
+"""A run's files, from the machine's folder into the workspace, and what there was no room for on the runner.
+
+The patch is handed on byte for byte; the transcript passes through the redactor, because GitHub masks logs
+but no files. The log file is written as the run goes, by `step`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flaude_action.errors import FlaudeError
+from flaude_action.guest_work import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flaude_action.artifacts import Artifacts
+    from flaude_action.outcome import Outcome
+    from flaude_action.report import Report
+
+_MAKE_ROOM = "Make room on the runner's disk, or use a runner with a larger one, and run again."
+
+
+@dataclass
+class Kept:
+    """Paths in the workspace, and why a file got none, each by the output that names the file."""
+
+    paths: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+
+    def failure(self) -> FlaudeError | None:
+        """Work that is lost is no success; a transcript that is lost decides nothing."""
+        why = self.lost.get("patch_file")
+        return FlaudeError("collect_failed", details=why, hint=_MAKE_ROOM) if why else None
+
+    def notes(self, failure: FlaudeError | None) -> list[str]:
+        """What was lost, but for what the failure itself says."""
+        return [why for why in self.lost.values() if failure is None or why not in failure.details]
+
+
+def keep_files(outcome: Outcome, report: Report, artifacts: Artifacts) -> Kept:
+    """Write what there is, the work first."""
+    kept = Kept()
+    patch, transcript = outcome.files.get("patch"), outcome.files.get("transcript")
+    if patch is not None and outcome.changed_files():
+        _keep(kept, "patch_file", FILES["patch"], artifacts, partial(artifacts.take, FILES["patch"], patch))
+    if transcript is not None:
+        write = partial(redacted_copy, transcript, FILES["transcript"], report, artifacts)
+        _keep(kept, "execution_file", FILES["transcript"], artifacts, write)
+    return kept
+
+
+def _keep(kept: Kept, output: str, name: str, artifacts: Artifacts, write: Callable[[], str]) -> None:
+    try:
+        kept.paths[output] = write()
+    except OSError as error:
+        artifacts.remove(name)  # half a patch would apply, and be taken for the whole
+        why = os.strerror(error.errno or 0)
+        kept.lost[output] = f"`{output}` could not be written into the workspace ({why})."
+
+
+def redacted_copy(source: Path, name: str, report: Report, artifacts: Artifacts) -> str:
+    """Lines of JSON, without secrets."""
+    with source.open(encoding="utf-8", errors="replace", newline="\n") as given, artifacts.open(name) as file:
+        for line in given:
+            file.write(report.redact_json_line(line).encode("utf-8", "replace"))
+    return artifacts.path(name)
