@@ -1,7 +1,7 @@
 """What an annotation says: the cause, what it usually means, what to do, and the lines that show it. Pure.
 
-GitHub shows an annotation as plain text and cuts it at 4096 characters, so what must be read comes first and
-log lines fill what is left. Printing is `report`'s.
+GitHub shows an annotation as plain text and cuts it at 4096 UTF-16 units, so what must be read comes first
+and log lines fill what is left. Printing is `report`'s.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def error_message(error: Mapping[str, Any], line: str = "", lines: Sequence[str]
     more = f"More: {kind.url}\nReference: {error['ref']}"
     said = f"In its own words: {one_line(line, LINE_CHARS)}" if line.strip() else ""
     text = "\n".join(filter(None, (told, usual, hint, more, said)))
-    room = MESSAGE_CHARS - len(text) - len("\n\nLast lines of the log:")
+    room = MESSAGE_CHARS - utf16_units(text) - len("\n\nLast lines of the log:")
     shown = _that_fit(lines, room)
     return "\n".join([text, "", "Last lines of the log:", *shown]) if shown else text
 
@@ -64,11 +64,24 @@ def _that_fit(lines: Sequence[str], room: int) -> list[str]:
     shown: list[str] = []
     for line in reversed(lines):
         line = cut(line.replace("##[", "##\\["), LINE_CHARS)
-        room -= len(line) + 1
+        room -= utf16_units(line) + 1
         if room < 0:
             break
         shown.insert(0, line)
     return shown
+
+
+def utf16_units(text: str) -> int:
+    """How long the text is as GitHub counts: an emoji is two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def fitting(text: str, limit: int = MESSAGE_CHARS) -> str:
+    """The text, cut where GitHub would count more than `limit`."""
+    if utf16_units(text) <= limit:
+        return text
+    data = text.encode("utf-16-le", "surrogatepass")[: 2 * (limit - 1)]
+    return data.decode("utf-16-le", "ignore") + "…"
 
 
 def read_findings(document: Mapping[str, Any]) -> tuple[Finding, ...]:

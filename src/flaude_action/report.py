@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from flaude_action.annotations import MESSAGE_CHARS
+from flaude_action.annotations import fitting
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
 from flaude_action.runner_protocol import command
@@ -165,8 +165,7 @@ class Report:
         column: int | None = None,
     ) -> None:
         """An annotation on the run; beyond the runner's ten of a level it becomes a plain line of the log."""
-        title, text = self.redact(one_line(title)), self.redact(visible(message)).strip()
-        text = text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
+        title, text = self.redact(one_line(title)), fitting(self.redact(visible(message)).strip())
         self._told[level] += 1
         if self._told[level] > ANNOTATIONS or not text:
             self.say(f"{level}: {title}: {text}")

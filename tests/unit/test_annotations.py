@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from flaude_action.annotations import FINDINGS, MESSAGE_CHARS, Finding, error_message, read_findings
+from flaude_action.annotations import (
+    FINDINGS,
+    MESSAGE_CHARS,
+    Finding,
+    error_message,
+    fitting,
+    read_findings,
+    utf16_units,
+)
 from flaude_action.errors import FlaudeError
 
 GOOD: dict[str, Any] = {"file": "src/a.c", "line": 3, "column": 14, "message": "expected ;"}
@@ -23,6 +31,29 @@ def test_the_lines_that_fit() -> None:
     numbers = [int(line.split(" ")[0]) for line in shown.split("\n")]
     assert numbers == list(range(numbers[0], 100))
     assert len(numbers) >= 5
+
+
+def test_characters_that_count_twice() -> None:
+    """GitHub counts UTF-16: a line of emoji takes twice the room of its characters."""
+    error = FlaudeError("setup_command_failed").as_json()
+    text = error_message(error, "", ["\U0001f4a5" * 350] * 20)
+    assert utf16_units(text) <= MESSAGE_CHARS
+    assert text.count("\U0001f4a5") == 350 * 5
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "cut"),
+    [
+        ("abcd", 4, "abcd"),
+        ("abcde", 4, "abc…"),
+        ("a\U0001f4a5b", 4, "a\U0001f4a5b"),
+        ("a\U0001f4a5bc", 4, "a\U0001f4a5…"),
+        ("ab\U0001f4a5c", 4, "ab…"),
+    ],
+)
+def test_what_fits(text: str, limit: int, cut: str) -> None:
+    """A character that counts twice is there or not, never half."""
+    assert fitting(text, limit) == cut
 
 
 def test_no_lines_no_heading() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support import runner
 
-from flaude_action.annotations import MESSAGE_CHARS, Finding
+from flaude_action.annotations import MESSAGE_CHARS, Finding, utf16_units
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import ConfigError, FlaudeError
 from flaude_action.log_excerpt import TAIL_LINES
@@ -195,6 +195,8 @@ def test_annotations(step: Step) -> None:
     assert warning.data == "one\ntwo"
     assert warning.properties == {"file": "a,b.py", "line": "3", "title": "A: title, 100%"}
     assert len(error.data) == MESSAGE_CHARS
+    step.report.annotate("error", "t", "\U0001f4a5" * 5000)
+    assert utf16_units(step.log.commands[-1].data) == MESSAGE_CHARS - 1
 
 
 def test_annotations_over_the_quota_are_lines(step: Step) -> None:
