@@ -218,6 +218,8 @@ CATALOG: dict[str, Kind] = _table(
     ("hook_blocked", "agent", "user", "A Claude Code hook stopped the run",
      "A hook stopped Claude Code.",
      "Correct the hook in the repository's `.claude/settings.json` or in `settings:`."),
+    ("permission_blocked", "agent", "user", "Tools were denied",
+     "Claude Code was not allowed to use some tools.", "Allow them with `allowed_tools:`."),
     ("agent_error", "agent", "no", "Claude Code failed",
      "Claude Code ended with an error.",
      "Read its own words in the log and in the execution file. " + _REPORT),
@@ -288,8 +290,6 @@ CATALOG: dict[str, Kind] = _table(
     ("agent_config_ignored", "agent", "user", "An MCP server did not start",
      "Claude Code went on without an MCP server that did not start.",
      "Correct the MCP configuration; the first event of Claude Code in `execution_file` names the server."),
-    ("permission_blocked", "agent", "user", "Tools were denied",
-     "Claude Code was not allowed to use some tools.", "Allow them with `allowed_tools:`."),
     ("tool_oom", "agent", "user", "A tool ran out of memory",
      "The kernel killed a process of `setup` or of the agent because the machine's memory was full.",
      "Raise `memory_mb:` if results look incomplete."),
@@ -302,7 +302,7 @@ CATALOG: dict[str, Kind] = _table(
 )  # fmt: skip
 
 WARNINGS = (
-    "log_stream_lost", "agent_linger", "agent_config_ignored", "permission_blocked", "tool_oom",
-    "verdict_unconfirmed", "cleanup_failed",
+    "log_stream_lost", "agent_linger", "agent_config_ignored", "tool_oom", "verdict_unconfirmed",
+    "cleanup_failed",
 )  # fmt: skip
-"""Only ever warnings, never an `error_type`. Of all the others, `disk_full` alone can be either."""
+"""Only ever warnings, never an `error_type`. `disk_full` and `permission_blocked` can be either."""

@@ -194,7 +194,7 @@ class Journey:
         git = Git(self._processes, self._places, self._collect_watch())
         try:
             taken = changeset.take(git, self._places, self._main, self._cwd, self._index)
-            self._outcome.changeset = taken
+            self._outcome.changeset_taken(taken)
             if taken.repositories_inside:
                 told = "not part of the change: %d folders with a repository of their own"
                 self._output.say(told % taken.repositories_inside)

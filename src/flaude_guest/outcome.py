@@ -110,6 +110,14 @@ class Outcome:
             code = {"silence": EXIT_TIMEOUT, "refused": 1}.get(run.ended.cut, run.ended.code)
             self.fail(judged.type, "agent", judged.details, judged.line, code=code, retry_at=judged.retry_at)
 
+    def changeset_taken(self, taken: Changeset) -> None:
+        """Denied tools are a warning where there is a change; with nothing changed they are why."""
+        self.changeset = taken
+        blocked = [each for each in self.warnings if each["type"] == "permission_blocked"]
+        if blocked and taken.files == 0 and self.error is None:
+            self.warnings.remove(blocked[0])
+            self.fail("permission_blocked", "agent", blocked[0]["details"] + " No file was changed.")
+
     def document(self, nonce: str, state: Path) -> dict[str, Any]:
         """The result document, without what `record` adds on freezing it."""
         return {

@@ -10,6 +10,8 @@ from tests.support.corpus import RESULT, Case
 SCHEMA = '{"type": "object"}'
 PLAIN = ("textonly", "429once", "toolfail", "perm_none", "mcp_fail", "ov_2compact", "tooltimeout")
 """Besides the first, the good runs that look different."""
+IDLE = {"setup": "mkdir played.txt"}
+"""What is played can change no file then: a folder has its name."""
 SILENT = {"idle_timeout": "1s"}
 
 
@@ -53,6 +55,8 @@ CASES = [
             inputs={"timeout": "2s"}, code="124"),
     ends("the deadline passes after a good result", "", then="stay",
          inputs={"timeout": "2s"}, warned=("agent_linger",)),
+    ends("tools are denied and nothing is changed", "permission_blocked", plays="perm_none", code="1",
+         inputs=IDLE, says="No file was changed."),
     ends("claude does not start", "environment_unusable", code="70",
             guest={"env": {"FLAUDE_CLAUDE": "/bin/false"}}),
     ends("claude is not there", "environment_unusable", code="70",

@@ -139,6 +139,7 @@ RUNS: dict[str, Ended] = {
     "machine_exit_nonzero": _fly("Traceback (most recent call last):\nKeyError: 'TOKEN'", code=1),
     "machine_lost": _fly(source="none"),
     "outcome_unknown": _fly(source="none"),
+    "permission_blocked": Ended("Uses denied: 4. No file was changed."),
     "disk_full": Ended("Claude Code could not write its session."),
     "collect_failed": Ended("Taking the changeset took too long.", "", WORK),
     "result_tampered": _fly(source="none"),
@@ -236,7 +237,6 @@ def _after_the_machine(type_: str, report: Report, artifacts: Artifacts, folder:
 WARNINGS = {
     "agent_linger": "Its process was ended after the result.",
     "tool_oom": "Processes killed for memory: 2.",
-    "permission_blocked": "Uses denied: 4.",
     "agent_config_ignored": "MCP servers that did not start: 1.",
     "verdict_unconfirmed": " ",
     "log_stream_lost": "",

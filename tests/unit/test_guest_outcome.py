@@ -10,6 +10,7 @@ import pytest
 
 from flaude_guest import events, protocol
 from flaude_guest.agent import AgentRun
+from flaude_guest.changeset import Changeset
 from flaude_guest.conversation import Conversation
 from flaude_guest.judgement import judge
 from flaude_guest.outcome import Outcome
@@ -86,6 +87,39 @@ def test_the_longest_text_fits() -> None:
     told = document(outcome_of(json.dumps(TURN), json.dumps(event)))
     assert told["ok"] is True
     assert len(told["agent"]["result"]) == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("denied", "files", "type_", "warned"),
+    [
+        (2, 0, "permission_blocked", []),
+        (2, 1, None, ["permission_blocked"]),
+        (2, None, None, ["permission_blocked"]),
+        (0, 0, None, []),
+    ],
+    ids=["nothing changed", "changed", "no repository", "nothing denied"],
+)
+def test_denied_tools(denied: int, files: int | None, type_: str | None, warned: list[str]) -> None:
+    """With tools denied and nothing changed it is no success; with a change, or no repository, a warning."""
+    outcome = outcome_of(
+        json.dumps(TURN), json.dumps({**GOOD, "permission_denials": [{"tool_name": "Edit"}] * denied})
+    )
+    if files is not None:
+        outcome.changeset_taken(Changeset("d" * 64, files, 0, 0))
+    told = document(outcome)
+    assert (told["error"] or {}).get("type") == type_
+    assert told["exit_code"] == (1 if type_ else 0)
+    assert [warning["type"] for warning in told["warnings"]] == warned
+
+
+def test_denied_tools_do_not_hide_another_failure() -> None:
+    """A run that failed anyway keeps its type, and the denied tools stay a warning."""
+    failed = {**GOOD, "subtype": "error_max_turns", "permission_denials": [{"tool_name": "Edit"}]}
+    outcome = outcome_of(json.dumps(TURN), json.dumps(failed))
+    outcome.changeset_taken(Changeset("d" * 64, 0, 0, 0))
+    told = document(outcome)
+    assert told["error"]["type"] == "max_turns_reached"
+    assert [warning["type"] for warning in told["warnings"]] == ["permission_blocked"]
 
 
 def test_a_structured_answer() -> None:
