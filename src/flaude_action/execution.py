@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_action import DEFAULT_IMAGE
@@ -45,6 +46,10 @@ LAST_WORD_S = 2.0
 class _ImageIsForeign(Exception):
     """The image turned out to have no guest of ours: it must be told its job by its environment."""
 
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.id)
+        self.machine = machine
+
 
 class Execution:
     """Runs once."""
@@ -63,6 +68,7 @@ class Execution:
         self._lifetime_s = min(config.lifetime_s, self._patience + MARGIN_S)
         self._cancellation = cancellation or Cancellation()
         self._watch = watcher or Watcher()
+        self._nonce = new_nonce()
 
     async def run(self) -> Outcome:
         """The whole life. Raises when no machine came to be, and CancelledError after cleanup."""
@@ -70,8 +76,10 @@ class Execution:
         foreign = self._config.guest == "foreign"
         try:
             return await self._launch(deadline, foreign=foreign, number=1)
-        except _ImageIsForeign:
-            return await self._launch(deadline, foreign=True, number=2)
+        except _ImageIsForeign as found:
+            outcome = await self._launch(deadline, foreign=True, number=2)
+            first = found.machine.cleanup
+            return replace(outcome, cleanup=first) if first.startswith("leaked") else outcome
 
     async def _launch(self, deadline: Deadline, *, foreign: bool, number: int) -> Outcome:
         launch = self._plan(foreign=foreign, number=number)
@@ -129,9 +137,9 @@ class Execution:
         return carried
 
     def _plan(self, *, foreign: bool, number: int) -> Launch:
-        nonce = new_nonce()
+        nonce = self._nonce
         env = self._config.foreign_env() if foreign else self._config.guest_env(nonce, self._lifetime_s)
-        marks = metadata(self._errand.run, nonce, self._lifetime_s)
+        marks = metadata(self._errand.run, nonce, self._lifetime_s, number)
         return Launch(
             run=self._errand.run,
             nonce=nonce,
@@ -148,7 +156,7 @@ class Execution:
             return True
         try:
             if guest_of(life.machine.record.image_ref.labels.get(IMAGE_LABEL)) == "foreign":
-                raise _ImageIsForeign
+                raise _ImageIsForeign(life.machine)
         except GuestError as error:
             life.trouble = error
         return life.trouble is None

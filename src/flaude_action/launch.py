@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 META_MANAGER, MANAGER = "managed_by", "flaude-action"
 META_RUN, META_NONCE, META_DEADLINE = "flaude_run", "flaude_nonce", "flaude_deadline"
+META_LAUNCH = "flaude_launch"
 
 
 def new_nonce() -> str:
@@ -40,7 +41,8 @@ def run_digest(*identity: object) -> str:
 
 @dataclass(frozen=True)
 class Launch:
-    """One create call: its name is unique to this launch, so a lost answer can be found again."""
+    """One create call. The nonce is the run's, which may need a second launch; with the number it is found
+    again when the answer was lost."""
 
     run: str
     nonce: str
@@ -54,12 +56,13 @@ class Launch:
         return self.name or f"flaude-{self.run}-{self.number}-{self.nonce}"
 
 
-def metadata(run: str, nonce: str, lifetime_s: float) -> dict[str, str]:
-    """What marks a machine as ours: manager, run, nonce, and the epoch second by which it must be gone."""
+def metadata(run: str, nonce: str, lifetime_s: float, number: int = 1) -> dict[str, str]:
+    """What marks a machine as ours: manager, run, nonce, launch, the epoch second by which it must be gone."""
     return {
         META_MANAGER: MANAGER,
         META_RUN: run,
         META_NONCE: nonce,
+        META_LAUNCH: str(number),
         META_DEADLINE: str(int(time.time() + lifetime_s)),
     }
 
@@ -79,7 +82,7 @@ async def create(fly: Fly, app: str, launch: Launch) -> Machine:
 
 async def made_by(launch: Launch, fly: Fly, app: str) -> Machine | None:
     """The machine of this launch, also one that has been and gone: it must not be started twice."""
-    marks = {META_NONCE: launch.nonce}
+    marks = {META_NONCE: launch.nonce, META_LAUNCH: str(launch.number)}
     found = await fly.list_machines(app, metadata=marks, include_deleted=True)
     return min(found, key=lambda machine: machine.state in ("destroying", "destroyed"), default=None)
 

@@ -144,9 +144,10 @@ def _warnings(outcome: Outcome, inputs: Inputs) -> list[Warned]:
         calm = "The verdict does not depend on it." if outcome.verdict.source in _NO_LOG_NEEDED else ""
         hint = _MAY_READ_LOGS if outcome.log_refused else ""
         warnings.append(Warned("log_stream_lost", f"{said} {calm}".strip(), hint))
-    if outcome.cleanup.startswith("leaked"):
-        hint = CATALOG["cleanup_failed"].hint.replace("<id>", outcome.machine_id)
-        warnings.append(Warned("cleanup_failed", f"Its id is {outcome.machine_id}.", hint))
+    cleanup, _, left = outcome.cleanup.partition(":")
+    if cleanup == "leaked":
+        hint = CATALOG["cleanup_failed"].hint.replace("<id>", left)
+        warnings.append(Warned("cleanup_failed", f"Its id is {left}.", hint))
     return warnings
 
 

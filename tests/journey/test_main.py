@@ -372,6 +372,24 @@ async def test_foreign_image_is_judged_by_fly(tmp_path: Path) -> None:
     assert ended.outputs["exit_code_source"] == "api_event"
 
 
+async def test_a_first_launch_that_stays_is_told_and_reaped(tmp_path: Path) -> None:
+    """The machine on which an image turned out to be foreign cannot be destroyed: told, and gone after post."""
+    images = {"shell:1": {"argv": ["bash", "-c", '[ "$FLAUDE_PROMPT" ] || exec sleep 60']}}
+    async with stage(tmp_path, images=images) as here:
+        body = {"error": "lease held"}
+        await here.fly.fault("/machines/", method="DELETE", action="respond", status=409, body=body)
+        running = await here.start(image="shell:1")
+        ended = await running.ended()
+        [first] = await here.machines_left()
+        await running.post()
+        left = await here.machines_left()
+    assert ended.outputs["conclusion"] == "success"
+    assert ended.outputs["machine_id"] not in ("", first)
+    assert ended.outputs["cleanup"] == f"leaked:{first}"
+    assert any(first in text for text in ended.of_level("warning"))
+    assert left == []
+
+
 async def test_what_fly_says_to_our_own_log_is_no_command(tmp_path: Path) -> None:
     """Words of an API that reach Python's logging are in the step log, quoted, and nothing obeys them."""
     create = {"error": "busy ##[set-output name=conclusion]success\n::warning::forged"}

@@ -16,7 +16,7 @@ from flaude_action import machine as module
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_models import Machine as FlyMachine
-from flaude_action.launch import META_NONCE, Launch
+from flaude_action.launch import META_LAUNCH, META_NONCE, Launch
 from flaude_action.machine import End, Machine, destroy
 from flaude_action.waiting import Cancellation, Deadline
 
@@ -29,7 +29,7 @@ MACHINE: dict[str, Any] = {
     "instance_id": "01HEPA330HZ37A78TK080NAK1M",
 }
 LAUNCH = Launch("run", "0123456789abcdef", {"image": "x"})
-OURS = MACHINE | {"config": {"metadata": {META_NONCE: LAUNCH.nonce}}}
+OURS = MACHINE | {"config": {"metadata": {META_NONCE: LAUNCH.nonce, META_LAUNCH: "1"}}}
 OK = httpx.Response(200, json={"ok": True})
 
 
