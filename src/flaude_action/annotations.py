@@ -102,10 +102,10 @@ def _finding(row: object) -> Finding | None:
 
 
 def _is_inside(name: str) -> bool:
-    """A plain relative path: no way up, nothing hidden in it."""
+    """A plain relative path: no way up, nothing hidden in it, nothing of git's own."""
     parts = name.split("/")
     plain = name.isprintable() and len(name) <= _NAME_CHARS and not re.search(r"##\[|::|\\", name)
-    return plain and all(part not in ("", ".", "..") for part in parts)
+    return plain and all(part.lower() not in ("", ".", "..", ".git") for part in parts)
 
 
 def _is_count(value: object) -> bool:

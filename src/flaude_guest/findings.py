@@ -1,12 +1,14 @@
 """Places in the repository that a failed command complained about, read from the end of its output.
 
 Three notations cover most tools: pytest's, tsc's, and `file:line[:column]: message`, which GCC began. Only
-what names a file that exists in the checkout counts. What the host does with a finding is its business.
+what names a line of a file in the checkout counts. What the host does with a finding is its business.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections import deque
 from typing import TYPE_CHECKING, Any, Iterable, Iterator
 
@@ -17,6 +19,8 @@ FINDINGS_MAX = 9
 """GitHub keeps ten annotations of a level per step, and the first is the failure itself."""
 TAIL_BYTES = 256 * 1024
 FILE_CHARS = 300
+COUNTED_BYTES = 4 * 1024 * 1024
+LINES_MAX = 9_999_999
 MESSAGE_CHARS = 500
 
 _FILE = r"(?P<file>[^\s:()'\"<>|][^:()'\"<>|]*?)"
@@ -63,9 +67,12 @@ def find(lines: Iterable[str], root: Path) -> list[dict[str, Any]]:
     except (OSError, RuntimeError):  # the command made a loop of links of it
         return []
     found: dict[tuple[str, int], dict[str, Any]] = {}
+    lengths: dict[str, int] = {}
     for name, line, column, message in _places(lines):
         file = _within(root, name)
-        if file and line > 0:
+        if file and file not in lengths:
+            lengths[file] = _length(root / file)
+        if file and 0 < line <= lengths[file]:
             one = {"file": file, "line": line, "column": column, "message": message[:MESSAGE_CHARS]}
             found.setdefault((file, line), one)
         if len(found) == FINDINGS_MAX:
@@ -104,14 +111,31 @@ def _places(lines: Iterable[str]) -> Iterator[tuple[str, int, int | None, str]]:
 
 
 def _within(root: Path, name: str) -> str:
-    """The name of an existing file below `root`, relative to it; '' for anything else."""
+    """The name of an existing file below `root` and not git's own, relative to it; '' for all else."""
     if len(name) > FILE_CHARS:
         return ""
     try:
         path = (root / name).resolve()
-        return str(path.relative_to(root)) if path.is_file() else ""
+        inside = path.relative_to(root)
+        return str(inside) if path.is_file() and ".git" not in inside.parts else ""
     except (OSError, ValueError, RuntimeError):  # too long, outside, a loop of links
         return ""
+
+
+def _length(path: Path) -> int:
+    """The last line that a tool may speak of: of its end, parsers say that it is one line further on."""
+    try:
+        # Not waited for: what was a file when we looked may be a pipe by now.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return 0
+            data = file.read(COUNTED_BYTES)
+    except OSError:
+        return 0
+    if len(data) == COUNTED_BYTES:
+        return LINES_MAX
+    return data.count(b"\n") + (1 if data.endswith(b"\n") or not data else 2)
 
 
 def _number(digits: str | None) -> int | None:

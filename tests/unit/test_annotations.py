@@ -84,6 +84,7 @@ def test_findings() -> None:
         {"file": "/etc/passwd"}, {"file": "../a"}, {"file": "a/../b"}, {"file": "./a"}, {"file": ""},
         {"file": 1},
         {"file": "a\nb"}, {"file": "a\x1b[31m"}, {"file": "x" * 301}, {"file": "a::b"}, {"file": "a//b"},
+        {"file": ".git/hooks/pre-commit"}, {"file": "sub/.GIT/config"},
         {"file": "a\u202eb"}, {"line": 0}, {"line": -1}, {"line": True}, {"line": "3"}, {"line": 10**9},
         {"message": ""}, {"message": None}, {"message": "\x1b[31m"},
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,9 +45,17 @@ E   ZeroDivisionError: integer division or modulo by zero
 def root(tmp_path: Path) -> Path:
     """A checkout with a few files, and one outside of it."""
     checkout = tmp_path / "widget"
-    for name in ("src/a.ts", "src/my file.c", "src/pages.py", "tests/test_pages.py", "main.c"):
+    files = (
+        "src/a.ts",
+        "src/my file.c",
+        "src/pages.py",
+        "tests/test_pages.py",
+        "main.c",
+        ".git/hooks/sample",
+    )
+    for name in files:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        (checkout / name).touch()
+        (checkout / name).write_text("line\n" * 20)
     (tmp_path / "outside.c").touch()
     (checkout / "link.c").symlink_to("../outside.c")
     return checkout
@@ -78,12 +87,30 @@ def test_notations(root: Path, line: str, place: tuple[str, int, int | None, str
         "main.c:3:14: warning: unused", "main.c:3: note: declared here", "gone.c:3: error: x",
         "../outside.c:3: error: x", "link.c:3: error: x", "src:3: error: x", "main.c:0: error: x",
         "main.c:99999999999: error: x", "http://main.c:80: x", "12:30:01: started", "main.c:3:",
-        "x" * 9999 + ":1: y", "a\0b:1: error: x",
+        "x" * 9999 + ":1: y", "a\0b:1: error: x", ".git/hooks/sample:1: error: x", "main.c:8080: error: busy",
     ],
 )  # fmt: skip
 def test_no_findings(root: Path, line: str) -> None:
-    """Warnings, files that are not there or not inside, and lines that only look alike are none."""
+    """Warnings, files that are not there, not inside or git's own, and lines that only look alike."""
     assert places(line, root) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "last"), [("a\nb\n", 3), ("a\nb", 3), ("", 1), ("\n", 2), ("x" * 5_000_000, 9_999_999)]
+)
+def test_lines_that_a_file_has(root: Path, content: str, last: int) -> None:
+    """And one more: there parsers tell of a file that ends too soon. A huge file is not read to its end."""
+    (root / "main.c").write_text(content)
+    assert places(f"main.c:{last}: error: x", root) == [("main.c", last, None, "error: x")]
+    assert places(f"main.c:{last + 1}: error: x", root) == []
+
+
+def test_what_is_swapped_for_a_pipe_is_not_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may be another thing by the time it is read."""
+    (root / "main.c").unlink()
+    os.mkfifo(root / "main.c")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda _: True)
+    assert places("main.c:1: error: x", root) == []
 
 
 def test_absolute_paths_become_relative(root: Path) -> None:
@@ -104,6 +131,7 @@ def test_pytest(root: Path) -> None:
 
 def test_each_place_once_and_not_too_many(root: Path) -> None:
     """The first ones stay; a place is told once, and a long message is cut."""
+    (root / "main.c").write_text("\n" * 99)
     lines = [f"main.c:{number}: error: {'x' * 999}" for number in (1, 1, *range(1, 99))]
     found = find(lines, root)
     assert [one["line"] for one in found] == list(range(1, FINDINGS_MAX + 1))
