@@ -107,7 +107,7 @@ CATALOG: dict[str, Kind] = _table(
      "An image for another processor, or one that replaces our entrypoint."),
     ("environment_unusable", "boot", "user", "Claude Code cannot run on this machine",
      "The machine's own checks failed: a folder is not writable, the disk is full, or `claude` cannot run.",
-     "Read the failed check in the log, then correct the image or give the machine more room.",
+     "Correct the image by what the failed check says.",
      "An image with a changed /tmp or home folder, or without the libraries that Claude Code needs."),
     ("protocol_mismatch", "boot", "user", "Action and machine image do not fit together",
      "The supervisor in the machine's image speaks another protocol version than this action.",

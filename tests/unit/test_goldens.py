@@ -9,10 +9,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.ends import ENDS
 from tests.support.engines import ROOT
-from tests.support.failures import WARNINGS, stable, tell
+from tests.support.failures import stable, tell
 
-from flaude_action.catalog import CATALOG
+from flaude_action.catalog import CATALOG, WARNINGS
+from flaude_action.verdict import judge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +46,22 @@ def test_golden(type_: str, tmp_path: Path) -> None:
 def test_no_golden_of_a_type_that_is_gone() -> None:
     """There is a golden file for every type, and for nothing else."""
     assert {path.stem for path in GOLDEN.glob("*.md")} == set(CATALOG)
+
+
+@pytest.mark.parametrize("type_", ENDS)
+def test_what_is_told_can_happen(type_: str, tmp_path: Path) -> None:
+    """The verdict gives every type to the evidence that its golden shows; warnings are of good runs."""
+    verdict, told = judge(ENDS[type_].evidence), tell(type_, tmp_path)
+    assert verdict.type == ("" if type_ in WARNINGS else type_)
+    assert [each.properties["title"] for each in told.annotations].count(CATALOG[type_].title) >= 1
+    if type_ in WARNINGS:
+        assert told.outputs["conclusion"] == "success"
+
+
+def test_what_no_verdict_gives_comes_before_the_machine() -> None:
+    """The failures without evidence are those of the steps before."""
+    phases = {CATALOG[type_].phase for type_ in CATALOG.keys() - ENDS.keys()}
+    assert phases == {"config", "auth", "create", "image", "cancelled", "any"}
 
 
 @pytest.mark.parametrize("type_", CATALOG)
