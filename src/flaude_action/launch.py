@@ -57,7 +57,7 @@ class Launch:
 
 
 def metadata(run: str, nonce: str, lifetime_s: float, number: int = 1) -> dict[str, str]:
-    """What marks a machine as ours: manager, run, nonce, launch, the epoch second by which it must be gone."""
+    """What marks a machine as ours: manager, run, nonce, launch, and the second it must be gone by."""
     return {
         META_MANAGER: MANAGER,
         META_RUN: run,

@@ -373,7 +373,7 @@ async def test_foreign_image_is_judged_by_fly(tmp_path: Path) -> None:
 
 
 async def test_a_first_launch_that_stays_is_told_and_reaped(tmp_path: Path) -> None:
-    """The machine on which an image turned out to be foreign cannot be destroyed: told, and gone after post."""
+    """A machine on which an image proved foreign and that cannot be destroyed: told, and gone after post."""
     images = {"shell:1": {"argv": ["bash", "-c", '[ "$FLAUDE_PROMPT" ] || exec sleep 60']}}
     async with stage(tmp_path, images=images) as here:
         body = {"error": "lease held"}
