@@ -33,13 +33,15 @@ _REOPEN = Path(__file__).resolve().parent / "reopen.py"
 class Changeset:
     """What the result tells; the document and the patch are in files.
 
-    `repositories_inside` are folders with a repository of their own, which are not part of the change.
+    Not part of the change are `repositories_inside`, folders with a repository of their own, and
+    `special_files`, tracked files that became a pipe, a socket or a device.
     """
 
     digest: str
     files: int
     patch_bytes: int
     repositories_inside: int
+    special_files: int
 
 
 def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path) -> Changeset:
@@ -69,7 +71,9 @@ def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path
         shutil.rmtree(scratch, ignore_errors=True)
         for part in parts:
             part.unlink(missing_ok=True)
-    return Changeset(protocol.digest(document), len(files), patch_bytes, compare.repositories_inside)
+    return Changeset(
+        protocol.digest(document), len(files), patch_bytes, compare.repositories_inside, compare.special_files
+    )
 
 
 def open_private(path: Path) -> IO[bytes]:

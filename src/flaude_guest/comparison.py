@@ -7,6 +7,8 @@ answers is `changeset`'s.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterator
 
@@ -58,6 +60,7 @@ class Comparison:
         self._worktree = worktree
         self._base = fetched.commit
         self.repositories_inside = 0
+        self.special_files = 0
         self._words = ""
         self._env = {
             "GIT_DIR": str(fetched.bare),
@@ -88,14 +91,28 @@ class Comparison:
     def differences(self) -> Differences:
         """What the index does not have as the folder has it.
 
-        Folders with a repository of their own are left out; ls-files names them with a slash at the end.
+        Folders with a repository of their own are left out; ls-files names them with a slash at the end. So
+        are tracked files that are no content any more: git takes no other one beside them.
         """
         files = ("diff-files", "-z", "--name-only", "--ignore-submodules=all")
-        gone, changed = self._ask(*files, "--diff-filter=D"), self._ask(*files, "--diff-filter=d")
+        gone, touched = (
+            self._ask(*files, "--diff-filter=D"),
+            self._ask(*files, "--diff-filter=d").split(b"\0"),
+        )
+        special = {path for path in touched if path and self._is_special(path)}
+        changed = b"".join(path + b"\0" for path in touched if path and path not in special)
         others = self._ask("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
         new = b"".join(path + b"\0" for path in others if path and not path.endswith(b"/"))
         self.repositories_inside = sum(path.endswith(b"/") for path in others)
+        self.special_files = len(special)
         return Differences(gone, changed, new)
+
+    def _is_special(self, path: bytes) -> bool:
+        try:
+            mode = (self._worktree / os.fsdecode(path)).lstat().st_mode
+        except OSError:
+            return False  # git says what is wrong with it
+        return not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode))
 
     def files(self) -> list[dict[str, Any]]:
         """`{path, status, mode, sha256, size}` per path, in git's order. A deleted path has its old mode."""

@@ -195,9 +195,12 @@ class Journey:
         try:
             taken = changeset.take(git, self._places, self._main, self._cwd, self._index)
             self._outcome.changeset_taken(taken)
-            if taken.repositories_inside:
-                told = "not part of the change: %d folders with a repository of their own"
-                self._output.say(told % taken.repositories_inside)
+            for count, what in (
+                (taken.repositories_inside, "folders with a repository of their own"),
+                (taken.special_files, "files that became a pipe, a socket or a device"),
+            ):
+                if count:
+                    self._output.say("not part of the change: %d %s" % (count, what))
         except CutShort:
             self._outcome.fail("collect_failed", "collect", "Taking the changeset took too long.")
         except CollectFailed as failed:

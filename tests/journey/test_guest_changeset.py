@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -183,6 +184,17 @@ def test_things_that_are_no_files(work: Work) -> None:
         one.bind(f"/proc/self/fd/{folder}/socket")
         os.close(folder)
     assert work.take() == {}
+
+
+def test_files_that_became_pipes_and_sockets(work: Work) -> None:
+    """What is no content any more is left out, and the rest of the work is not lost with it."""
+    for name in ("kept", "edited", "folder/inner"):
+        (work.folder / name).unlink()
+    os.mkfifo(work.folder / "kept")
+    os.mknod(work.folder / "edited", stat.S_IFSOCK | 0o600)
+    os.mkfifo(work.folder / "folder" / "inner")
+    (work.folder / "new").write_text("1\n")
+    assert set(work.take()) == {"new"}
 
 
 def test_a_change_that_hides_its_times_is_found(work: Work) -> None:

@@ -138,6 +138,18 @@ def test_repositories_inside_are_told(tmp_path: Path) -> None:
     assert "[flaude] not part of the change: 1 folders with a repository of their own" in g.lines()
 
 
+def test_files_that_became_pipes_are_told(tmp_path: Path) -> None:
+    """A file that the agent replaced by a pipe is not part of the change, and the log says so."""
+    sha = repository(tmp_path / "up", {"a": "1\n", "b": "1\n"})
+    program = agent(tmp_path, "say init; rm a; mkfifo a; echo 2 > b; say result")
+    with guest(tmp_path / "g", claude=program) as g:
+        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)]))
+        result = g.result()
+    assert result["ok"] is True, result
+    assert result["changeset"]["files"] == 1
+    assert "[flaude] not part of the change: 1 files that became a pipe, a socket or a device" in g.lines()
+
+
 def slow_git(folder: Path) -> dict[str, str]:
     """A PATH with a git that takes its time over the changeset, whose every call begins so."""
     (folder / "bin").mkdir()

@@ -105,7 +105,7 @@ def test_denied_tools(denied: int, files: int | None, type_: str | None, warned:
         json.dumps(TURN), json.dumps({**GOOD, "permission_denials": [{"tool_name": "Edit"}] * denied})
     )
     if files is not None:
-        outcome.changeset_taken(Changeset("d" * 64, files, 0, 0))
+        outcome.changeset_taken(Changeset("d" * 64, files, 0, 0, 0))
     told = document(outcome)
     assert (told["error"] or {}).get("type") == type_
     assert told["exit_code"] == (1 if type_ else 0)
@@ -116,7 +116,7 @@ def test_denied_tools_do_not_hide_another_failure() -> None:
     """A run that failed anyway keeps its type, and the denied tools stay a warning."""
     failed = {**GOOD, "subtype": "error_max_turns", "permission_denials": [{"tool_name": "Edit"}]}
     outcome = outcome_of(json.dumps(TURN), json.dumps(failed))
-    outcome.changeset_taken(Changeset("d" * 64, 0, 0, 0))
+    outcome.changeset_taken(Changeset("d" * 64, 0, 0, 0, 0))
     told = document(outcome)
     assert told["error"]["type"] == "max_turns_reached"
     assert [warning["type"] for warning in told["warnings"]] == ["permission_blocked"]
