@@ -89,7 +89,7 @@ def test_setup_names_the_places_that_broke(tmp_path: Path) -> None:
     """What a failing setup complains about is looked up in the checkout and told in the result."""
     told = "main.c:3:14: \\033[1merror:\\033[0m expected ;\\nmain.c:4: warning: w\\ngone.c:1: error: e"
     with guest(tmp_path / "g", claude=good(tmp_path)) as g:
-        g.ask("provision", stdin=job(setup=f"touch main.c; printf '{told}' >&2; exit 1"))
+        g.ask("provision", stdin=job(setup=f"seq 3 > main.c; printf '{told}' >&2; exit 1"))
         result = g.result()
     expected = {"file": "main.c", "line": 3, "column": 14, "message": "error: expected ;"}
     assert result["findings"] == [expected]

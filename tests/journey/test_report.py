@@ -68,7 +68,8 @@ async def test_success(tmp_path: Path) -> None:
 async def test_failed_setup_is_placed(tmp_path: Path) -> None:
     """A failing setup: the lead shows its own last lines, and the places it named are at the code."""
     setup = (
-        "mkdir src; touch src/a.c; echo 'src/a.c:3:14: error: expected ;' >&2; echo 'make: failed'; exit 2"
+        "mkdir src; printf '1\\n2\\n3' > src/a.c; echo 'src/a.c:3:14: error: expected ;' >&2;"
+        " echo 'make: failed'; exit 2"
     )
     async with stage(tmp_path) as here:
         ended = await here.step(setup=setup)
