@@ -10,11 +10,11 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from flaude_action.input_values import Refused
+from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _START = (
     "-p", "--print", "--output-format", "--input-format", "--include-partial-messages",
@@ -56,19 +56,19 @@ def shell_words(text: str) -> tuple[str, ...]:
         raise Refused(f"The words cannot be told apart: {error}.", "Close every quote.") from None
 
 
-def check_claude_args(args: Sequence[str], given: frozenset[str]) -> None:
-    """Raise Refused for the first flag that is not the workflow's; `given` names the inputs that are set."""
+def wrong_claude_args(args: Sequence[str], given: frozenset[str]) -> Iterator[Refused]:
+    """Every flag that is not the workflow's; `given` names the inputs that are set."""
     if args and not args[0].startswith("-"):
-        raise Refused(f"It starts with {quoted(args[0])}, which is no flag.", "The task goes into `prompt:`.")
+        yield Refused(f"It starts with {quoted(args[0])}, which is no flag.", "The task goes into `prompt:`.")
     for word in args:
         flag = word.partition("=")[0]
         if flag in OWNED or _bundles_owned(flag):
-            raise Refused(f"{quoted(flag)} is set by the action itself.", "Leave it out.")
+            yield Refused(f"{quoted(flag)} is set by the action itself.", "Leave it out.")
         if flag == "--":
-            raise Refused("`--` would end the action's own flags.", "Leave it out.")
+            yield Refused("`--` would end the action's own flags.", "Leave it out.")
         same = INPUT_OF.get(flag)
         if same == "json_schema" or same in given:
-            raise Refused(f"{quoted(flag)} is the input `{same}` of this action.", f"Use `{same}:` alone.")
+            yield Refused(f"{quoted(flag)} is the input `{same}` of this action.", f"Use `{same}:` alone.")
 
 
 def _bundles_owned(flag: str) -> bool:

@@ -13,10 +13,11 @@ from flaude_action.doctor_probes import WHEN_IT_IS_GONE, WHILE_IT_LIVES, Finding
 from flaude_action.errors import FlaudeError, FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_access import base_urls
-from flaude_action.input_values import Refused, app_name, image_reference, region_codes
+from flaude_action.input_values import app_name, image_reference, region_codes
 from flaude_action.launch import Launch, metadata, new_nonce, run_digest
 from flaude_action.machine import Machine
 from flaude_action.machine_config import MachineConfig
+from flaude_action.refused import Refused
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import Deadline
 

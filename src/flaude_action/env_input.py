@@ -6,10 +6,15 @@ Everything the agent is told this way it can read; what may never go to a machin
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
-from flaude_action.input_values import Refused, is_text
+from flaude_action.input_values import is_text
+from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENV_TEXT_CHARS = 64 * 1024
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -43,25 +48,28 @@ def environment(text: str) -> dict[str, str]:
         raise Refused("It is not YAML.", "Write one `NAME: value` a line.") from None
     if not isinstance(node, yaml.MappingNode):
         raise Refused("It is not a mapping of names to values.", "Write one `NAME: value` a line.")
-    if len(document) < len(node.value):  # YAML forbids it, the parser keeps the last one without a word
-        raise Refused("A name is given twice.", "Keep one of them.")
-    return {_env_name(name): _env_value(str(name), value) for name, value in document.items()}
+    # YAML forbids a second one of a name, and the parser keeps the last without a word.
+    times = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+    twice = [quoted(name) for name, count in times.items() if count > 1]
+    problems = [Refused(f"{name} is given twice.", "Keep one of them.") for name in twice]
+    for name, value in document.items():
+        problems += _wrong(name, value)
+    if problems:
+        raise Refused.of(problems)
+    return dict(document)
 
 
-def _env_name(name: object) -> str:
+def _wrong(name: object, value: object) -> Iterator[Refused]:
+    """What is wrong with one variable."""
+    shown = quoted(str(name))
     if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-        raise Refused(f"{quoted(str(name))} is not a variable's name.", "Use letters, digits and `_`.")
-    if _RESERVED_ENV.fullmatch(name.upper()):
-        raise Refused(f"{quoted(name)} is reserved: the machine sets it.", "Use another name.")
-    return name
-
-
-def _env_value(name: str, value: object) -> str:
+        yield Refused(f"{shown} is not a variable's name.", "Use letters, digits and `_`.")
+    elif _RESERVED_ENV.fullmatch(name.upper()):
+        yield Refused(f"{shown} is reserved: the machine sets it.", "Use another name.")
     if not isinstance(value, str):
-        raise Refused(f"The value of {quoted(name)} is a list or a mapping.", "Values are plain text.")
-    if not is_text(value):
-        raise Refused(f"The value of {quoted(name)} holds NUL or no Unicode.", "Values are plain text.")
-    return value
+        yield Refused(f"The value of {shown} is a list or a mapping.", "Values are plain text.")
+    elif not is_text(value):
+        yield Refused(f"The value of {shown} holds NUL or no Unicode.", "Values are plain text.")
 
 
 def looks_secret(name: str, value: str) -> bool:

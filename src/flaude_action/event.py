@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import ConfigError
 from flaude_action.github_documents import Pull, Repository, at, read_payload, text_at
-from flaude_action.input_values import Refused, git_ref, http_url, repository_name
+from flaude_action.input_values import git_ref, http_url, repository_name
+from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flaude_action.claude_args import check_claude_args
-from flaude_action.input_values import Refused
-from flaude_action.machine_size import SIZES, nearest_memory
+from flaude_action.claude_args import wrong_claude_args
+from flaude_action.machine_size import SIZES, memory_limits, nearest_memory
+from flaude_action.refused import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +42,16 @@ def broken_rules(inputs: Inputs, given: Mapping[str, str], unread: set[str]) -> 
     """
     found = (problem for rule in _RULES for problem in rule(inputs, given))
     return [(name, why) for name, why in found if not unread & {name, *_ALSO.get(name, ())}]
+
+
+def fitting_memory(inputs: Inputs, unread: set[str]) -> str:
+    """What to write for `memory_mb`; "" where it is not known for which CPUs."""
+    kind, cpus = inputs.cpu_kind, inputs.cpus
+    if unread & {"cpu_kind", "cpus"} or cpus not in SIZES[kind].cpus:
+        return ""
+    low, high = memory_limits(kind, cpus)
+    fits = f"{cpus} {kind} CPU{'s' if cpus > 1 else ''} can have that"
+    return f"Write a multiple of {SIZES[kind].memory_step} from {low} to {high}: {fits}."
 
 
 def _task_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
@@ -99,9 +109,7 @@ def _image_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Ref
 
 
 def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    try:
-        check_claude_args(inputs.claude_args, frozenset(given))
-    except Refused as problem:
+    for problem in wrong_claude_args(inputs.claude_args, frozenset(given)):
         yield "claude_args", problem
     for name in ("timeout", "idle_timeout"):
         if getattr(inputs, name) > DAY_S:

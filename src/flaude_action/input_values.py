@@ -12,8 +12,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flaude_action.catalog import CATALOG
 from flaude_action.machine_size import REGIONS, close_regions
+from flaude_action.refused import Refused, read_each
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -31,16 +31,6 @@ _IMAGE = re.compile(
 )
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(/|$)|(^|/)\.|/$|\.$")
 _GIVE_JSON = "Give a JSON object, or the name of a file in the workspace that holds one."
-
-
-class Refused(ValueError):
-    """One input's problem: a catalog `type`, a whole sentence, and what to type instead."""
-
-    def __init__(self, message: str, hint: str, type: str = "config_invalid") -> None:  # noqa: A002
-        super().__init__(message)
-        self.message = message
-        self.hint = hint or CATALOG[type].hint
-        self.type = type
 
 
 def is_text(value: str) -> bool:
@@ -73,6 +63,13 @@ def whole_number(text: str, low: int, high: int) -> int:
     return number
 
 
+def megabytes(text: str) -> int:
+    """A number of MB; whether there is such a machine depends on its CPUs."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise Refused(f"{quoted(text)} is not a number of MB.", "Write the number of MB, in digits alone.")
+    return int(text)
+
+
 def dollars(text: str) -> float:
     """An amount above zero, like `2.50`; a currency sign is refused."""
     amount = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) else math.nan
@@ -95,13 +92,15 @@ def words(text: str) -> list[str]:
 
 def region_codes(text: str) -> tuple[str, ...]:
     """Fly's three-letter regions in the order of preference."""
-    regions = tuple(dict.fromkeys(words(text)))
-    for region in regions:
-        if region not in REGIONS:
-            close = close_regions(region)
-            meant = f"Did you mean {' or '.join(close)}? " if close else ""
-            raise Refused(f"{quoted(region)} is not a Fly region.", f"{meant}Fly has: {' '.join(REGIONS)}.")
-    return regions
+    return read_each(_region, dict.fromkeys(words(text)))
+
+
+def _region(code: str) -> str:
+    if code not in REGIONS:
+        close = close_regions(code)
+        meant = f"Did you mean {' or '.join(close)}? " if close else ""
+        raise Refused(f"{quoted(code)} is not a Fly region.", f"{meant}Fly has: {' '.join(REGIONS)}.")
+    return code
 
 
 def app_name(text: str) -> str:
@@ -165,15 +164,16 @@ def git_ref(text: str) -> str:
 
 def repository_lines(text: str) -> tuple[tuple[str, str], ...]:
     """Lines `owner/name[@ref]` -> `(repository, ref or '')`."""
-    found = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        repository, _, ref = line.partition("@")
-        if "://" in line:
-            raise Refused(f"{quoted(line)} is not owner/name.", "Write owner/name or owner/name@ref.")
-        if line.endswith("@"):
-            raise Refused(f"{quoted(line)} has no ref after the `@`.", "Write owner/name or owner/name@ref.")
-        found.append((repository_name(repository), git_ref(ref) if ref else ""))
-    return tuple(found)
+    return read_each(_repository_line, filter(None, map(str.strip, text.splitlines())))
+
+
+def _repository_line(line: str) -> tuple[str, str]:
+    repository, _, ref = line.partition("@")
+    if "://" in line:
+        raise Refused(f"{quoted(line)} is not owner/name.", "Write owner/name or owner/name@ref.")
+    if line.endswith("@"):
+        raise Refused(f"{quoted(line)} has no ref after the `@`.", "Write owner/name or owner/name@ref.")
+    return repository_name(repository), git_ref(ref) if ref else ""
 
 
 def tool_rules(text: str) -> tuple[str, ...]:
@@ -190,11 +190,13 @@ def tool_rules(text: str) -> tuple[str, ...]:
         current += char
     if depth != 0:
         raise Refused("A bracket is not closed.", "Write rules like Edit, Bash(git log:*).")
-    rules = [rule for rule in rules if rule]
-    for rule in rules:
-        if rule.startswith("-") or len(rule) > 1000 or re.search(r"[\x00-\x1f]", rule):
-            raise Refused(f"{quoted(rule)} is not a tool rule.", "Write rules like Edit, Bash(git log:*).")
-    return tuple(rules)
+    return read_each(_tool_rule, filter(None, rules))
+
+
+def _tool_rule(rule: str) -> str:
+    if rule.startswith("-") or len(rule) > 1000 or re.search(r"[\x00-\x1f]", rule):
+        raise Refused(f"{quoted(rule)} is not a tool rule.", "Write rules like Edit, Bash(git log:*).")
+    return rule
 
 
 def model_name(text: str) -> str:

@@ -16,9 +16,9 @@ from flaude_action import input_values as read
 from flaude_action.claude_args import shell_words
 from flaude_action.env_input import environment, looks_secret
 from flaude_action.errors import ConfigError
-from flaude_action.input_rules import broken_rules
-from flaude_action.input_values import Refused
+from flaude_action.input_rules import broken_rules, fitting_memory
 from flaude_action.machine_size import SIZES, CpuKind
+from flaude_action.refused import Refused
 from flaude_action.secret import SecretStr
 from flaude_action.untrusted import quoted
 from flaude_action.workspace_file import NotReadable, read_workspace_file
@@ -67,7 +67,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "regions": read.region_codes,
     "cpu_kind": partial(read.one_of, choices=tuple(SIZES)),
     "cpus": partial(read.whole_number, low=1, high=16),
-    "memory_mb": partial(read.whole_number, low=256, high=131072),
+    "memory_mb": read.megabytes,
     "image": read.image_reference,
     "base_image": read.image_reference,
     "repository": read.repository_name,
@@ -147,6 +147,10 @@ class Inputs:
         given = given_inputs(environ)
         values, refused = _read_each(given, Path(environ.get("GITHUB_WORKSPACE") or "."))
         inputs = cls(**values)
+        unread = {name for name, _ in refused}
+        for name, why in refused:
+            if name == "memory_mb":
+                why.hint = fitting_memory(inputs, unread) or why.hint
         refused += _leaks(given, values)
         refused += broken_rules(inputs, given, {name for name, _ in refused})
         if refused:
@@ -180,7 +184,7 @@ def _read_each(given: Mapping[str, str], workspace: Path) -> tuple[dict[str, Any
         try:
             values[name] = _value(name, text, workspace)
         except Refused as why:
-            refused.append((name, why))
+            refused += [(name, each) for each in why.problems]
     return values, refused
 
 

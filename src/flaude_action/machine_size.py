@@ -36,12 +36,18 @@ SIZES: dict[CpuKind, Sizes] = {
 """https://fly.io/docs/machines/guides-examples/machine-sizing/"""
 
 
+def memory_limits(kind: CpuKind, cpus: int) -> tuple[int, int]:
+    """The least and the most MB that so many CPUs can have."""
+    sizes = SIZES[kind]
+    return sizes.memory_per_cpu_min * cpus, sizes.memory_per_cpu_max * cpus
+
+
 def nearest_memory(kind: CpuKind, cpus: int, memory_mb: int) -> list[int]:
     """The allowed sizes next to `memory_mb`, smaller first; just `[memory_mb]` when it is allowed itself."""
-    sizes = SIZES[kind]
-    low, high = sizes.memory_per_cpu_min * cpus, sizes.memory_per_cpu_max * cpus
-    below = memory_mb // sizes.memory_step * sizes.memory_step
-    candidates = {min(max(size, low), high) for size in (below, below + sizes.memory_step)}
+    low, high = memory_limits(kind, cpus)
+    step = SIZES[kind].memory_step
+    below = memory_mb // step * step
+    candidates = {min(max(size, low), high) for size in (below, below + step)}
     return [memory_mb] if memory_mb in candidates else sorted(candidates)
 
 

@@ -230,6 +230,49 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("regions", "fra xyz london", ["`xyz`", "`london`"]),
+        ("extra_repositories", "a/b\nc\nhttps://x/a/b\nd/e@..\nf/g@", ["`c`", "`https:", "`..`", "`f/g@`"]),
+        ("allowed_tools", "Edit, --danger, Read\n-x", ["`--danger`", "`-x`"]),
+        ("claude_args", "task -p --resume=x -- --json-schema {}",
+         ["`task`", "`-p`", "`--resume`", "`--`", "`json_schema`"]),
+        ("env", "1A: b\nPATH: c\nA: {b: c}\nB: 1\nB: 2\n2B: [1]",
+         ["`B` is given twice", "`1A`", "`PATH`", "of `A`", "`2B` is not", "of `2B`"]),
+    ],
+)  # fmt: skip
+def test_all_problems_of_one_input(name: str, value: str, named: list[str]) -> None:
+    """One input that is wrong in several places has one error for each."""
+    found = problems(**{name: value})
+    assert [each.meta["input"] for each in found] == [name] * len(named)
+    for each, words in zip(found, named, strict=True):
+        assert words in each.message
+        assert each.hint
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "hint"),
+    [
+        ({}, "4GB", "Write a multiple of 256 from 512 to 4096: 2 shared CPUs can have that."),
+        ({}, "1", "Write 512."),
+        ({}, "99999999999", "Write a multiple of 256 from 512 to 4096: 2 shared CPUs can have that."),
+        ({"cpu_kind": "performance", "cpus": "1"}, "lots",
+         "Write a multiple of 2048 from 2048 to 8192: 1 performance CPU can have that."),
+        ({"cpu_kind": "performance", "cpus": "1"}, "1", "Write 2048."),
+    ],
+)  # fmt: skip
+def test_memory_that_fits(size: dict[str, str], text: str, hint: str) -> None:
+    """What is to be written instead fits the machine's CPUs."""
+    assert problem("memory_mb", text, **size).hint == hint
+
+
+def test_memory_of_cpus_that_are_wrong() -> None:
+    """Where the CPUs are wrong too, no size is named: it would be for others."""
+    cpus, memory = problems(cpus="3", memory_mb="4GB")
+    assert (cpus.meta["input"], memory.hint) == ("cpus", "Write the number of MB, in digits alone.")
+
+
 @pytest.mark.parametrize("prompt", ["", "  \n "])
 def test_a_prompt_is_needed(prompt: str) -> None:
     """An empty prompt is no prompt."""
