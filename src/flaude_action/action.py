@@ -16,6 +16,7 @@ from flaude_action import __version__
 from flaude_action.artifacts import Artifacts
 from flaude_action.inputs import Inputs, given_inputs, given_secrets
 from flaude_action.publish import warn
+from flaude_action.run_report import may_be_left
 from flaude_action.state import load_state
 from flaude_action.step import EXIT_OK, Step, known
 from flaude_action.waiting import unless_cancelled
@@ -116,22 +117,26 @@ async def post(environ: Mapping[str, str], report: Report) -> int:
         return EXIT_OK
     try:
         report.mask(given_secrets(environ))
-        await _reap(environ, state, report)
+        report.app = state.get("app") or given_inputs(environ).get("fly_app", "")
+        if report.app:
+            await _reap(environ, state["nonce"], report)
+        else:
+            warn(report, "cleanup_failed", "What the step left for this stage names no Fly app.")
     except Exception as error:
         trouble = known(error, report)
         warn(report, "cleanup_failed", f"{trouble.message} {trouble.details}")
     return EXIT_OK
 
 
-async def _reap(environ: Mapping[str, str], state: Mapping[str, str], report: Report) -> None:
+async def _reap(environ: Mapping[str, str], nonce: str, report: Report) -> None:
     """Destroy every machine that carries this step's nonce, and say so."""
     from flaude_action.launch import META_NONCE
     from flaude_action.machine import destroy
 
     async with _fly(environ, given_inputs(environ).get("fly_api_token")) as fly:
-        for machine in await fly.list_machines(state["app"], metadata={META_NONCE: state["nonce"]}):
-            cleanup = await destroy(fly, state["app"], machine)
-            if cleanup.startswith("leaked"):
-                warn(report, "cleanup_failed", f"Its id is {machine.id}.")
-            else:
+        for machine in await fly.list_machines(report.app, metadata={META_NONCE: nonce}):
+            left = may_be_left(await destroy(fly, report.app, machine))
+            for warned in left:
+                warn(report, *warned)
+            if not left:
                 report.say(f"Machine {machine.id} was still there and is destroyed.")

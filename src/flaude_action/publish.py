@@ -69,7 +69,7 @@ def _annotate(report: Report, told: Mapping[str, Any]) -> None:
 def warn(report: Report, type: str, details: str = "", hint: str = "") -> None:  # noqa: A002 - the catalog's word
     """A warning of the catalog, with its hint unless another is given."""
     kind = CATALOG[type]
-    told = warning_message(type, details, hint or for_app(kind.hint, report.app))
+    told = warning_message(type, details, for_app(hint or kind.hint, report.app))
     report.annotate("warning", kind.title, told)
 
 

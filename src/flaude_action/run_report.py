@@ -180,6 +180,13 @@ def _redacted(name: str, value: Any, redact: Callable[[Any], Any]) -> Any:
     return redact(value)
 
 
+def may_be_left(cleanup: str) -> list[Warned]:
+    """The warning of a machine that was not seen to be gone, if `cleanup` tells of one."""
+    done, _, machine_id = cleanup.partition(":")
+    hint = CATALOG["cleanup_failed"].hint.replace("<id>", machine_id)
+    return [Warned("cleanup_failed", f"Its id is {machine_id}.", hint)] if done == "leaked" else []
+
+
 def for_app(hint: str, app: str) -> str:
     """A catalog's hint with the app's name in its commands."""
     return hint.replace("<app>", app) if app else hint

@@ -20,7 +20,7 @@ from flaude_action.errors import (
     RunCancelled,
 )
 from flaude_action.publish import publish
-from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport
+from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, may_be_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,6 +135,7 @@ class Step:
         return RunReport(
             outputs,
             errors=tuple(error.problems) if isinstance(error, ConfigError) else (error,),
+            warnings=tuple(may_be_left(outputs.cleanup)),
             line=error.detail if isinstance(error, FlyAPIError) else "",
             log_tail=self.report.tail(TAIL_LINES),
             excerpt=self.report.safe_lines(error.stderr) if isinstance(error, ImageBuildError) else (),

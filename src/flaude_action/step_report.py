@@ -13,7 +13,7 @@ from flaude_action.catalog import CATALOG
 from flaude_action.kept_files import Kept, keep_files
 from flaude_action.outcome import number, whole
 from flaude_action.prices import PRICES_DATE, PRICES_URL, machine_cost_usd
-from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, Warned
+from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, Warned, may_be_left
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
@@ -144,11 +144,7 @@ def _warnings(outcome: Outcome, inputs: Inputs) -> list[Warned]:
         calm = "The verdict does not depend on it." if outcome.verdict.source in _NO_LOG_NEEDED else ""
         hint = _MAY_READ_LOGS if outcome.log_refused else ""
         warnings.append(Warned("log_stream_lost", f"{said} {calm}".strip(), hint))
-    cleanup, _, left = outcome.cleanup.partition(":")
-    if cleanup == "leaked":
-        hint = CATALOG["cleanup_failed"].hint.replace("<id>", left)
-        warnings.append(Warned("cleanup_failed", f"Its id is {left}.", hint))
-    return warnings
+    return warnings + may_be_left(outcome.cleanup)
 
 
 def _evidence(outcome: Outcome) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.runner import StepLog
-from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, ROOT, bash, launch, script, stage
+from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, ROOT, bash, launch, post, script, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,6 +220,35 @@ async def test_cancel_before_there_is_a_machine(tmp_path: Path) -> None:
     assert (ended.exit_code, ended.outputs["conclusion"]) == (130, "cancelled")
     assert seconds < 6
     assert created == []
+
+
+async def test_a_machine_that_stays_is_told_whatever_else_failed(tmp_path: Path) -> None:
+    """The second machine is refused, the first cannot be destroyed: there is an error and a warning."""
+    images = {"shell:1": {"argv": ["bash", "-c", "sleep 60"]}}
+    async with stage(tmp_path, images=images) as here:
+        held, no = {"error": "lease held"}, {"error": "no more machines"}
+        await here.fly.fault("/machines/", method="DELETE", action="respond", status=409, body=held, times=9)
+        await here.fly.fault(
+            "/machines$", method="POST", action="respond", skip=1, status=422, body=no, times=9
+        )
+        ended = await here.step(image="shell:1")
+        [left] = await here.machines_left()
+    assert ended.outputs["error_type"] == "machine_create_rejected"
+    assert ended.outputs["cleanup"] == f"leaked:{left}"
+    [warning] = ended.of_level("warning")
+    assert f"`fly machine destroy --force -a local {left}`" in warning
+
+
+async def test_post_knows_of_the_machine_but_not_of_its_app(tmp_path: Path) -> None:
+    """Whatever the state holds, post says what it could not do and what to type, and fails no job."""
+    async with stage(tmp_path) as here:
+        for app, inputs in (("", {}), ("", {"fly_app": None}), ("no\n/such app", {})):
+            variables = here.variables(inputs, {"STATE_nonce": "0123456789abcdef", "STATE_app": app})
+            await here.fly.fault("/machines", method="GET", action="respond", status=403, body={})
+            said = await post(variables)
+            assert "Traceback" not in said
+            assert "::warning title=The machine may still be running::" in said
+            assert ("-a local" in said) == (not app and not inputs)
 
 
 SIGNALLED = """

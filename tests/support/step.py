@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,16 +194,16 @@ class Running:
         """Run `post` as the end of the job does; what it said."""
         state = read_file_entries(Path(self.variables["GITHUB_STATE"]))
         after = {f"STATE_{name}": value for name, value in state.items()}
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "flaude_action", "post"],
-            env={**self.variables, **after, **environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return await post({**self.variables, **after, **environ})
+
+
+async def post(variables: dict[str, str]) -> str:
+    """The verb `post` with exactly this environment, which fails no job; what it said."""
+    words = [sys.executable, "-m", "flaude_action", "post"]
+    run = partial(subprocess.run, env=variables, capture_output=True, text=True, timeout=60)
+    done = await asyncio.to_thread(run, words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(done.stdout + done.stderr)
 
 
 async def launch(variables: dict[str, str], *words: str) -> Running:
