@@ -183,6 +183,33 @@ def test_running_out_of_memory(
     assert result["oom"] == {"kills": 1, "agent": whole}
 
 
+LOCALE = "LC_CTYPE\nupper <U0041>\nEND LC_CTYPE\n"
+CHARACTERS = (
+    "<code_set_name> ISO-8859-1\nCHARMAP\n"
+    + "".join(f"<U{number:04X}> /x{number:02x}\n" for number in range(256))
+    + "END CHARMAP\n"
+)
+COMPILE = (
+    "localedef -c -f /made/characters -i /made/locale /made/latin 2> /dev/null; test -e /made/latin/LC_CTYPE"
+)
+
+
+@pytest.mark.parametrize("locale", ["latin", "POSIX", "of-no-kind"])
+def test_a_base_with_a_locale_of_its_own(machine_image: str, tmp_path: Path, locale: str) -> None:
+    """Whatever characters the base's locale has, commands and variables arrive in UTF-8."""
+    (tmp_path / "locale").write_text("comment_char %\nescape_char /\n" + LOCALE)
+    (tmp_path / "characters").write_text("<comment_char> %\n<escape_char> /\n" + CHARACTERS)
+    made = f"--volume={tmp_path}:/made"
+    run = ["docker", "run", "--rm", made, "--entrypoint=/bin/sh", machine_image, "-c", COMPILE]
+    subprocess.run(run, check=True)
+    work = job(setup="printf 'grüße → %s\\n' \"$NAME\"; exit 7", env={"NAME": "ü→"})
+    with container(machine_image, tmp_path, made, LOCPATH="/made", LC_CTYPE=locale) as g:
+        g.ask("provision", stdin=work)
+        assert g.result()["setup"] == {"exit_code": 7}
+        lines = g.lines()
+    assert "grüße → ü→" in lines
+
+
 @pytest.mark.parametrize("survives", [False, True])
 def test_setup_runs_out_of_memory(machine_image: str, tmp_path: Path, survives: bool) -> None:
     """A setup that the kernel killed for memory is told as that; one that went on is a warning."""
