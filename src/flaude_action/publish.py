@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from flaude_action.annotations import error_message, warning_message
+from flaude_action.annotations import LINE_CHARS, error_message, warning_message
 from flaude_action.catalog import CATALOG
 from flaude_action.run_report import for_app, redacted, rendered
 from flaude_action.runner_protocol import VALUE_BYTES, file_entry, shortened
@@ -40,7 +40,8 @@ def publish(report: Report, told: RunReport, artifacts: Artifacts | None = None)
     told = told.complete(report_file=name, app=report.app)
     document = redacted(told.document(), report.redact_json)
     _annotate(report, document)
-    report.quote(told.line)
+    if not told.errors or len(told.line) > LINE_CHARS:  # else the annotation has quoted it whole
+        report.quote(told.line)
     for error in told.errors:
         report.debug(json.dumps(report.redact_json(error.as_json(debug=True)), ensure_ascii=False))
     if artifacts is not None:

@@ -273,6 +273,15 @@ def test_publish_failure(step: Step, tmp_path: Path) -> None:
     assert reference in step.log.commands[0].data
 
 
+@pytest.mark.parametrize("size", [400, 401])
+def test_own_words_once(step: Step, size: int) -> None:
+    """The annotation is in the log too: what it quotes whole is not said again, what it cuts is."""
+    words = ("Credit balance is too low. " * 20)[:size]
+    publish(step.report, replace(failed(), line=words))
+    assert step.log.shown == ([] if size == 400 else [f"| {words}"])
+    assert "In its own words: Credit balance" in step.log.commands[0].data
+
+
 def test_lead_and_places(step: Step) -> None:
     """The failure comes first, then the places it named, never more than ten errors in all."""
     findings = tuple(Finding("src/a.c", number, None, f"error {number}") for number in range(1, 14))
