@@ -157,7 +157,7 @@ def test_missing_prompt_imports_little(tmp_path: Path) -> None:
     """Without a prompt neither docker nor yaml nor the HTTP client is loaded."""
     code = (
         "import sys; from flaude_action.cli import main_entry; code = main_entry();"
-        "sys.stderr.write(f'{code} {sorted({name.partition(\".\")[0] for name in sys.modules})}')"
+        "sys.__stderr__.write(f'{code} {sorted({name.partition(\".\")[0] for name in sys.modules})}')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
