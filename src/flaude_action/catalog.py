@@ -58,7 +58,7 @@ CATALOG: dict[str, Kind] = _table(
     ("prompt_missing", "config", "user", "There is no prompt",
      "There is nothing for Claude Code to do: no prompt was given.",
      "Set `prompt:` (or `prompt_file:`, a file in the workspace) in the step's `with:`.",
-     "An expression such as `${{ github.event.comment.body }}` is empty for this event."),
+     "An expression such as `${{ github.event.comment.body }}` is empty for this event, or the file is."),
     ("secret_missing", "config", "user", "A token is missing",
      "A token this step needs is empty.",
      "Store it as a secret (Settings > Secrets and variables) and pass `${{ secrets.NAME }}` in `with:`.",

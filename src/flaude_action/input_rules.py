@@ -25,6 +25,12 @@ _OF_ITS_OWN = {
 }
 """Credentials that go to the machine, and what to pass when one is a token of the runner's."""
 
+_ALTERNATIVES = {
+    ("prompt", "prompt_file"): "Keep one of `prompt:` and `prompt_file:`.",
+    ("anthropic_api_key", "claude_code_oauth_token"): "Keep the one that shall be billed.",
+    ("image", "base_image", "dockerfile"): "Keep one of `image:`, `base_image:` and `dockerfile:`.",
+}
+
 # What a rule says of an input may also rest on these.
 _ALSO: dict[str, tuple[str, ...]] = {
     "prompt": ("prompt_file",),
@@ -41,7 +47,16 @@ def broken_rules(inputs: Inputs, given: Mapping[str, str], unread: set[str]) -> 
     Nothing is said that rests on an unread input: it would be about a default.
     """
     found = (problem for rule in _RULES for problem in rule(inputs, given))
-    return [(name, why) for name, why in found if not unread & {name, *_ALSO.get(name, ())}]
+    sure = [(name, why) for name, why in found if not unread & {name, *_ALSO.get(name, ())}]
+    return sure + list(_one_of_each(given))
+
+
+def _one_of_each(given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
+    """What is given beside another that excludes it, whether or not it could be read."""
+    for names, hint in _ALTERNATIVES.items():
+        first, *others = [name for name in names if name in given] or [""]
+        for name in others:
+            yield name, Refused(f"`{first}` is given too.", hint)
 
 
 def fitting_memory(inputs: Inputs, unread: set[str]) -> str:
@@ -55,9 +70,7 @@ def fitting_memory(inputs: Inputs, unread: set[str]) -> str:
 
 
 def _task_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    if inputs.prompt_file and inputs.prompt:
-        yield "prompt_file", Refused("`prompt` is given too.", "Keep one of `prompt:` and `prompt_file:`.")
-    elif inputs.prompt_file and not inputs.task.strip():
+    if inputs.prompt_file and not inputs.prompt and not inputs.task.strip():
         yield "prompt_file", Refused("The file is empty.", "", "prompt_missing")
     elif not inputs.task:
         yield "prompt", Refused("Neither `prompt` nor `prompt_file` is given.", "", "prompt_missing")
@@ -68,9 +81,6 @@ def _credential_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str
     if not key and not token:
         said = "Neither `anthropic_api_key` nor `claude_code_oauth_token` has a value."
         yield "anthropic_api_key", Refused(said, "", "secret_missing")
-    if key and token:
-        said = "`anthropic_api_key` is given too."
-        yield "claude_code_oauth_token", Refused(said, "Keep the one that shall be billed.")
     if key and key.get_secret_value().startswith("sk-ant-oat"):
         yield "anthropic_api_key", Refused("It is an OAuth token.", "Pass it as `claude_code_oauth_token:`.")
     for name, hint in _OF_ITS_OWN.items():
@@ -101,13 +111,6 @@ def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, R
         yield "memory_mb", Refused(said, f"Write {' or '.join(map(str, nearest))}.")
 
 
-def _image_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    given = [name for name in ("image", "base_image", "dockerfile") if getattr(inputs, name)]
-    for name in given[1:]:
-        said = f"`{given[0]}` is given too."
-        yield name, Refused(said, "Keep one of `image:`, `base_image:` and `dockerfile:`.")
-
-
 def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
     for problem in wrong_claude_args(inputs.claude_args, frozenset(given)):
         yield "claude_args", problem
@@ -116,4 +119,4 @@ def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str,
             yield name, Refused("It is longer than a day.", "Write 90s, 45m or 2h.")
 
 
-_RULES = (_task_rule, _credential_rule, _machine_rule, _image_rule, _agent_rule)
+_RULES = (_task_rule, _credential_rule, _machine_rule, _agent_rule)

@@ -218,6 +218,11 @@ def shell_text(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
+def looks_like_json(text: str) -> bool:
+    """Whether it is meant as JSON and not as a file's name."""
+    return re.match(r"""\s*([{["]|(true|false|null|-?[0-9]+)\s*$)""", text) is not None
+
+
 def json_object(text: str) -> str:
     """The text itself when it is a JSON object."""
     try:

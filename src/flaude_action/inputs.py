@@ -21,7 +21,7 @@ from flaude_action.machine_size import SIZES, CpuKind
 from flaude_action.refused import Refused
 from flaude_action.secret import SecretStr
 from flaude_action.untrusted import quoted
-from flaude_action.workspace_file import NotReadable, read_workspace_file
+from flaude_action.workspace_file import NotReadable, NotThere, read_workspace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,12 +47,15 @@ def _credential(text: str) -> SecretStr:
 def _file(name: str, workspace: Path) -> WorkspaceText:
     try:
         return WorkspaceText(name, read_workspace_file(workspace, name, FILE_BYTES))
+    except NotThere as reason:
+        hint = "Check out first (`actions/checkout`), or correct the name: it counts from the workspace."
+        raise Refused(f"{quoted(name)} {reason}.", hint) from None
     except NotReadable as reason:
         raise Refused(f"{quoted(name)} {reason}.", "Name a text file in the checked-out workspace.") from None
 
 
 def _json_or_file(text: str, workspace: Path) -> str:
-    return read.json_object(text if text.lstrip()[0] in "{[" else _file(text, workspace).text)
+    return read.json_object(text if read.looks_like_json(text) else _file(text, workspace).text)
 
 
 READERS: dict[str, Callable[[str], Any]] = {

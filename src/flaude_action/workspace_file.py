@@ -17,6 +17,10 @@ class NotReadable(Exception):
     """Why the file is refused, as the end of a sentence that begins with its name."""
 
 
+class NotThere(NotReadable):
+    """There is no such file."""
+
+
 def read_workspace_file(workspace: Path, name: str, limit: int) -> str:
     """The UTF-8 text of a regular file of at most `limit` bytes under `workspace`.
 
@@ -30,7 +34,7 @@ def read_workspace_file(workspace: Path, name: str, limit: int) -> str:
         root = workspace.resolve(strict=True)
         path = (root / name).resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # a loop of links before Python 3.13; half a surrogate pair
-        raise NotReadable("does not exist in the workspace") from None
+        raise NotThere("does not exist in the workspace") from None
     if not path.is_relative_to(root):
         raise NotReadable("leads out of the workspace")
     parts = path.relative_to(root).parts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.engines import ROOT
 
+from flaude_action.catalog import CATALOG
 from flaude_action.env_input import looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.inputs import Inputs, WorkspaceText, given_secrets
@@ -365,6 +366,32 @@ def test_a_missing_file_is_one_problem(tmp_path: Path) -> None:
     """A file that cannot be read is not told as a missing prompt as well."""
     (found,) = problems(tmp_path, prompt="", prompt_file="no.md")
     assert found.message == "Input `prompt_file`: `no.md` does not exist in the workspace."
+    assert "actions/checkout" in found.hint
+
+
+def test_a_prompt_beside_a_missing_file(tmp_path: Path) -> None:
+    """Both are told: that two prompts are given, and that one of them cannot be read."""
+    told = [each.message for each in problems(tmp_path, prompt_file="no.md")]
+    assert sorted(told) == [
+        "Input `prompt_file`: `no.md` does not exist in the workspace.",
+        "Input `prompt_file`: `prompt` is given too.",
+    ]
+    assert len(problems(tmp_path, image="a/b", dockerfile="no")) == 2
+
+
+def test_an_empty_file_is_told_as_that(tmp_path: Path) -> None:
+    """What usually makes a prompt empty speaks of the file too."""
+    (tmp_path / "task.md").write_text("\n")
+    (found,) = problems(tmp_path, prompt="", prompt_file="task.md")
+    assert found.message == "Input `prompt_file`: The file is empty."
+    assert "file" in CATALOG["prompt_missing"].usual
+
+
+@pytest.mark.parametrize("name", ["settings", "json_schema"])
+@pytest.mark.parametrize("text", ["[]", "null", "true", "5", '"x.json"'])
+def test_json_that_is_no_object(tmp_path: Path, name: str, text: str) -> None:
+    """JSON of another kind is not taken for a file's name."""
+    assert problem(name, text, tmp_path).message == f"Input `{name}`: It is JSON but not an object."
 
 
 @pytest.mark.parametrize("name", ["settings", "json_schema"])
