@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flaude_guest import clock
 from flaude_guest.conversation import Conversation
 from flaude_guest.events import parse
 from flaude_guest.judgement import LINGER, REFUSED
@@ -154,7 +155,7 @@ class Agent:
     def _overdue(self) -> str:
         limits = self._job.limits
         if self._said.result_at is not None:
-            return LINGER if time.time() - self._said.result_at > limits.grace_s else ""
+            return LINGER if clock.now() - self._said.result_at > limits.grace_s else ""
         if self._said.credential_refusals >= CREDENTIAL_REFUSALS_MAX:
             return REFUSED
         if time.monotonic() - self._heard_at <= limits.idle_timeout_s:
@@ -170,7 +171,7 @@ class Agent:
         if event is None:
             self._output.pass_on(line.decode("utf-8", "replace"))
             return
-        self._said.note(event, time.time())
+        self._said.note(event, clock.now())
         for text in render(event, full=self._job.show_full_output, secrecy=self._output.secrecy):
             self._output.pass_on(text)
 

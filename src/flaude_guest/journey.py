@@ -11,7 +11,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Callable
 
-from flaude_guest import changeset, checks, memory, workspace
+from flaude_guest import changeset, checks, clock, memory, workspace
 from flaude_guest.agent import Agent, base_environment, setup_command
 from flaude_guest.archive import fetch_archive
 from flaude_guest.comparison import CollectFailed
@@ -41,7 +41,7 @@ _CUT = {"timeout": "run_timeout", "cancelled": "cancelled", "terminated": "machi
 
 
 class Journey:
-    """One job's way. `clock` is the machine's boot-time clock, `ends_at` when on it all work must end."""
+    """One job's way. `ends_at` is when, in seconds since boot, all work must end."""
 
     def __init__(
         self,
@@ -50,7 +50,6 @@ class Journey:
         processes: Processes,
         record: Record,
         output: Output,
-        clock: Callable[[], float],
         ends_at: float,
     ) -> None:
         self._job = job
@@ -59,8 +58,7 @@ class Journey:
         self._leftovers = Leftovers(places.agent)
         self._record = record
         self._output = output
-        self._clock = clock
-        self._ends_at = min(ends_at, clock() + job.limits.timeout_s)
+        self._ends_at = min(ends_at, clock.since_boot() + job.limits.timeout_s)
         self._outcome = Outcome(secrecy=output.secrecy)
         self._main: Fetched | None = None
         self._cwd = places.work
@@ -106,7 +104,7 @@ class Journey:
 
     def _watch(self) -> str:
         """Why the work must end now, if it must."""
-        return self._record.stop or ("timeout" if self._clock() >= self._ends_at else "")
+        return self._record.stop or ("timeout" if clock.since_boot() >= self._ends_at else "")
 
     def _fetch(self) -> None:
         git = Git(self._processes, self._places, self._watch)

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping, Sequence
 
+from flaude_guest import clock
 from flaude_guest.leftovers import reap
 from flaude_guest.pipes import Pumps, Sink
 from flaude_guest.places import as_user
@@ -139,7 +140,7 @@ class Processes:
             if not cut:
                 cut = watch()
                 if cut:
-                    cut_at, kill_at = time.time(), time.monotonic() + TERM_GRACE_S
+                    cut_at, kill_at = clock.now(), time.monotonic() + TERM_GRACE_S
                     _signal_group(process, signal.SIGKILL if cut in _HURRIED else signal.SIGTERM)
             elif time.monotonic() >= kill_at or watch() in _HURRIED:
                 _signal_group(process, signal.SIGKILL)

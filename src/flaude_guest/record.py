@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
-from flaude_guest import protocol
+from flaude_guest import clock, protocol
 
 if TYPE_CHECKING:
     from flaude_guest.job import Job
@@ -53,7 +52,7 @@ class Record:
         self.terminated = False
         self.released = False
         self.phase = "waiting"
-        self.times: dict[str, list[float | None]] = {"waiting": [time.time(), None]}
+        self.times: dict[str, list[float | None]] = {"waiting": [clock.now(), None]}
         self.result: dict[str, Any] | None = None
         self._closed = False
         self._digest: str | None = None
@@ -81,7 +80,7 @@ class Record:
             seq = self._move("hold")
             ended = {name: list(span) for name, span in self.times.items() if name != "hold"}
             lines = self._output.lines + 1
-            self.result = {**result, "lines": lines, "times": ended, "finished_at": time.time()}
+            self.result = {**result, "lines": lines, "times": ended, "finished_at": clock.now()}
             self._digest = protocol.digest(self.result)
             self._changed.notify_all()
         self._output.event({"seq": seq, "type": "result", "ok": result["ok"], "lines": lines})
@@ -130,7 +129,7 @@ class Record:
 
     def _move(self, phase: str) -> int:
         """The new `seq`."""
-        now = time.time()
+        now = clock.now()
         if self.phase in self.times:
             self.times[self.phase][1] = now
         self.times[phase] = [now, None]

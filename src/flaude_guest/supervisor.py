@@ -17,7 +17,7 @@ import time
 import traceback
 from typing import Mapping, NoReturn, Sequence
 
-from flaude_guest import protocol, workspace
+from flaude_guest import clock, protocol, workspace
 from flaude_guest.checks import Problem, check
 from flaude_guest.control import Control
 from flaude_guest.journey import Journey
@@ -38,17 +38,12 @@ LAST_WORD_S = 5.0
 """How long anybody may block our way out."""
 
 
-def boot_clock() -> float:
-    """Seconds on a clock that also counts while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Supervisor:
     """The guest's life around the work."""
 
     def __init__(self, environ: Mapping[str, str], output: Output, *, isolated: bool) -> None:
         self._output = output
-        self._born = boot_clock()
+        self._born = clock.since_boot()
         self._window_s = _seconds(environ, protocol.ENV_PROVISION_S, protocol.PROVISION_WINDOW_S)
         self._deadline_s = _seconds(environ, protocol.ENV_DEADLINE_S, DEADLINE_DEFAULT_S)
         nonce = environ.get(protocol.ENV_NONCE) or ""
@@ -86,7 +81,7 @@ class Supervisor:
     def _await_job(self) -> int | None:
         """None once there is a job; else the code to exit with."""
         record = self._record
-        left_s = self._window_s - (boot_clock() - self._born)
+        left_s = self._window_s - (clock.since_boot() - self._born)
         self._processes.pause(left_s, lambda: record.stop or ("job" if record.job else ""))
         if not record.close():
             return None
@@ -104,7 +99,7 @@ class Supervisor:
         assert job is not None  # noqa: S101 - _await_job has seen it
         ends_at = self._born + self._deadline_s - min(30.0, self._deadline_s / 4)
         self._output.hide(job.secrets)
-        journey = Journey(job, self._places, self._processes, record, self._output, boot_clock, ends_at)
+        journey = Journey(job, self._places, self._processes, record, self._output, ends_at)
         outcome = journey.go(problem)
         record.finish(outcome.document(record.nonce, self._places.state))
         self._hold(job.limits.hold_s)
@@ -124,7 +119,7 @@ class Supervisor:
     def _end_at_deadline(self) -> None:
         """The dead-man timer: no machine outlives its deadline, whatever the journey is stuck in."""
         while True:
-            left_s = self._born + self._deadline_s - boot_clock()
+            left_s = self._born + self._deadline_s - clock.since_boot()
             if left_s <= 0:
                 break
             time.sleep(min(left_s, 1.0))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.guest import NONCE, job
+from tests.support.guest import agent as standin
 
 from flaude_guest import agent, events
 from flaude_guest.job_document import read
+from flaude_guest.judgement import judge
+from flaude_guest.output import Output
 from flaude_guest.places import Places, image_environment
+from flaude_guest.processes import Processes
+from flaude_guest.record import Wake
+from flaude_guest.stream import Transcript
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +34,32 @@ def taken(**changes: Any) -> Job:
 
 def command(**options: Any) -> list[str]:
     return agent.command("claude", taken(agent=options).agent)
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_after_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """A good result that came before we ended the process stays one, however the clock is set."""
+    program = standin(tmp_path, "say init; say result; sleep 60")
+    places = replace(PLACES, claude=program, image_env={"PATH": os.environ["PATH"]})
+    transcript = Transcript(tmp_path / "transcript")
+    runner = agent.Agent(
+        Processes(Wake()), places, taken(limits={"grace_s": 60}), Output(os.open(os.devnull, os.O_WRONLY))
+    )
+    wall, began = time.time, time.monotonic()
+
+    def watch() -> str:
+        if time.monotonic() - began < 1.0:
+            return ""
+        monkeypatch.setattr(time, "time", lambda: wall() + step_s)
+        return "timeout"
+
+    run = runner.run(tmp_path, transcript, watch)
+    transcript.close()
+    assert run.ended.cut == "timeout"
+    judged = judge(run.said, run.ended)
+    assert (judged.type, [type_ for type_, _ in judged.warnings]) == ("", ["agent_linger"])
 
 
 def test_the_plain_command_line() -> None:
