@@ -21,12 +21,13 @@ from flaude_action.machine_size import SIZES, CpuKind
 from flaude_action.refused import Refused
 from flaude_action.secret import SecretStr
 from flaude_action.untrusted import quoted
-from flaude_action.workspace_file import NotReadable, NotThere, read_workspace_file
+from flaude_action.workspace_file import NotReadable, read_workspace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-FILE_BYTES = 1024 * 1024
+FILE_BYTES = 256 * 1024
+"""A larger file fits into no job (`machine_config.JOB_BYTES`), and is no Dockerfile."""
 _SECRET_INPUTS = (
     "anthropic_api_key", "claude_code_oauth_token", "github_token", "clone_token", "fly_api_token",
 )  # fmt: skip
@@ -47,11 +48,8 @@ def _credential(text: str) -> SecretStr:
 def _file(name: str, workspace: Path) -> WorkspaceText:
     try:
         return WorkspaceText(name, read_workspace_file(workspace, name, FILE_BYTES))
-    except NotThere as reason:
-        hint = "Check out first (`actions/checkout`), or correct the name: it counts from the workspace."
-        raise Refused(f"{quoted(name)} {reason}.", hint) from None
     except NotReadable as reason:
-        raise Refused(f"{quoted(name)} {reason}.", "Name a text file in the checked-out workspace.") from None
+        raise Refused(f"{quoted(name)} {reason}.", reason.hint) from None
 
 
 def _json_or_file(text: str, workspace: Path) -> str:

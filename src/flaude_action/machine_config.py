@@ -99,7 +99,8 @@ class MachineConfig:
             )
         if not problems and (size := len(json.dumps(self.job("")))) > JOB_BYTES:
             text = (
-                f"The job is {size >> 10} KiB; prompt, settings, schema and env may have {JOB_BYTES >> 10}."
+                f"The job is {size >> 10} KiB as JSON; prompt, settings, schema and env may have"
+                f" {JOB_BYTES >> 10} KiB together."
             )
             hint = "Put long texts into files of the repository and name them in the prompt."
             problems.append(ConfigError("config_invalid", text, hint=hint))

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_CHECK_OUT = "Check out first (`actions/checkout`), or correct the name: it counts from the workspace."
+_SHORTER = "Shorten it: long texts can stay in files of the repository that are named in the prompt."
+
+
 class NotReadable(Exception):
-    """Why the file is refused, as the end of a sentence that begins with its name."""
+    """Why the file is refused, as the end of a sentence that begins with its name; and what to do instead."""
 
-
-class NotThere(NotReadable):
-    """There is no such file."""
+    def __init__(self, reason: str, hint: str = "Name a text file in the checked-out workspace.") -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 def read_workspace_file(workspace: Path, name: str, limit: int) -> str:
@@ -34,7 +38,7 @@ def read_workspace_file(workspace: Path, name: str, limit: int) -> str:
         root = workspace.resolve(strict=True)
         path = (root / name).resolve(strict=True)
     except (OSError, RuntimeError, ValueError):  # a loop of links before Python 3.13; half a surrogate pair
-        raise NotThere("does not exist in the workspace") from None
+        raise NotReadable("does not exist in the workspace", _CHECK_OUT) from None
     if not path.is_relative_to(root):
         raise NotReadable("leads out of the workspace")
     parts = path.relative_to(root).parts
@@ -63,7 +67,7 @@ def _read_regular(root: Path, parts: tuple[str, ...], limit: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise NotReadable("is not a regular file")
         if status.st_size > limit:
-            raise NotReadable(f"has {status.st_size} bytes, {limit} are allowed")
+            raise NotReadable(f"has {status.st_size} bytes, {limit} are allowed", _SHORTER)
         with os.fdopen(os.dup(opened[-1]), "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
@@ -72,5 +76,5 @@ def _read_regular(root: Path, parts: tuple[str, ...], limit: int) -> bytes:
         for descriptor in opened:
             os.close(descriptor)
     if len(data) > limit:
-        raise NotReadable(f"has more than the {limit} bytes allowed")
+        raise NotReadable(f"has more than the {limit} bytes allowed", _SHORTER)
     return data

@@ -14,6 +14,7 @@ from flaude_action.catalog import CATALOG
 from flaude_action.env_input import looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.inputs import Inputs, WorkspaceText, given_secrets
+from flaude_action.machine_config import JOB_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -367,6 +368,16 @@ def test_a_missing_file_is_one_problem(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, prompt="", prompt_file="no.md")
     assert found.message == "Input `prompt_file`: `no.md` does not exist in the workspace."
     assert "actions/checkout" in found.hint
+
+
+@pytest.mark.parametrize("name", ["prompt_file", "settings", "json_schema"])
+def test_a_file_that_no_job_has_room_for(tmp_path: Path, name: str) -> None:
+    """The limit that is told is the one that holds: a job may have 256 KiB, all of it together."""
+    (tmp_path / "x").write_text("a" * (JOB_BYTES + 1))
+    more = {"prompt": ""} if name == "prompt_file" else {}
+    found = problem(name, "x", tmp_path, **more)
+    assert found.message == f"Input `{name}`: `x` has 262145 bytes, 262144 are allowed."
+    assert "named in the prompt" in found.hint
 
 
 def test_a_prompt_beside_a_missing_file(tmp_path: Path) -> None:
