@@ -52,10 +52,10 @@ def sayings(draw: st.DrawFn) -> tuple[str, list[str]]:
     secret = draw(SECRETS)
     written = FORMS[draw(st.sampled_from(sorted(FORMS)))](secret)
     unseen = draw(st.dictionaries(st.integers(1, len(written) - 1), UNSEEN, max_size=2))
-    written = "".join(unseen.get(place, "") + char for place, char in enumerate(written))
-    cuts = sorted(draw(st.lists(st.integers(1, max(1, len(written) - 1)), max_size=2)))
+    units = [unseen.get(place, "") + char for place, char in enumerate(written)]
+    cuts = sorted(draw(st.lists(st.integers(1, max(1, len(units) - 1)), max_size=2)))
     margin = draw(st.sampled_from(["", "  | ", "\t", "| "]))
-    pieces = [written[start:end] for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True)]
+    pieces = ["".join(units[start:end]) for start, end in zip([0, *cuts], [*cuts, len(units)], strict=True)]
     around = st.text("xyz :,\n", max_size=8)
     lines = (draw(around) + ("\n" + margin).join(pieces) + draw(around)).split("\n")
     return secret, lines
