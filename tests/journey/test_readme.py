@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.support.step import CREDENTIAL, IMAGE, ROOT, Stage, script, stage
+from tests.support.fly import localfly
+from tests.support.step import CREDENTIAL, IMAGE, ROOT, Stage, make_repository, script, stage
 
 from flaude_action.step import EXIT_CANCELLED, EXIT_CONFIG, EXIT_FAILED, EXIT_OK
 
 README = (ROOT / "README.md").read_text()
 APP = "my-flaude-app"
+NOWHERE = "http://127.0.0.1:9"
 
 claude = pytest.mark.claude
 
@@ -122,11 +125,42 @@ def test_it_is_installed_from_where_it_is() -> None:
     assert [what for what in taken if not what.startswith((".", "git+https://"))] == []
 
 
-def test_exit_codes() -> None:
-    """README's table of exit codes is the code's."""
+EXIT_CODES = {
+    EXIT_OK: [{"raise_on_failure": "false"}],
+    EXIT_FAILED: [{}],
+    EXIT_CONFIG: [{"timeout": "30"}, {"timeout": "30", "raise_on_failure": "false"},
+                  {"fly_api_token": ""}, {"fly_app": "not-there"}],
+    EXIT_CANCELLED: [{}, {"raise_on_failure": "false"}],
+}  # fmt: skip
+"""Inputs of a step on a Fly that makes no machine; the last are cancelled while it is asked for one."""
+
+
+async def test_exit_codes(tmp_path: Path) -> None:
+    """README's table of exit codes, row by row through the real `main`; a success with 0 is `test_main`'s."""
     table = README.partition("| exit code | when |")[2].partition("\n\n")[0]
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    assert told == {EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_CANCELLED}
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(EXIT_CODES)
+    async with localfly() as fly:
+        here = Stage(fly, NOWHERE, NOWHERE, tmp_path, make_repository(tmp_path))
+        await fly.fault("/machines$", method="POST", action="respond", status=422, body={}, times=4)
+        for code in (EXIT_OK, EXIT_FAILED, EXIT_CONFIG):
+            for inputs in EXIT_CODES[code]:
+                ended = await here.step(**inputs)
+                assert (inputs, ended.exit_code) == (inputs, code)
+                assert ended.outputs["conclusion"] == "failure"
+
+
+async def test_exit_code_of_a_cancelled_step(tmp_path: Path) -> None:
+    """Cancelled is 130, whatever `raise_on_failure` says."""
+    async with localfly() as fly:
+        here = Stage(fly, NOWHERE, NOWHERE, tmp_path, make_repository(tmp_path))
+        await fly.fault("/machines$", method="POST", action="delay", seconds=30, times=99)
+        for inputs in EXIT_CODES[EXIT_CANCELLED]:
+            running = await here.start(**inputs)
+            await running.until("Creating machine")
+            running.signal(signal.SIGINT)
+            ended = await running.ended()
+            assert (inputs, ended.exit_code) == (inputs, EXIT_CANCELLED)
+            assert ended.outputs["conclusion"] == "cancelled"
 
 
 def test_length() -> None:
