@@ -2,8 +2,8 @@
 
 The step log is masked by the runner itself once `report` has told it the secrets; the forms a secret can take
 are the runner's own list (base64 at three offsets, URL, JSON) and a few more. Unlike the runner, this also
-finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, or that has invisible
-characters in it: they go where text is shown.
+finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, that has invisible
+characters in it (they go where text is shown), or that was cut with the line it stood in.
 https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -24,12 +25,13 @@ MASK = "***"
 SHORTEST = 4
 """Shorter secrets are left alone: taking every `a` out of a log hides nothing and ruins it."""
 SHORTEST_FORM = 8
-"""Encoded forms, and what is looked for over the ends of lines, are at least this long."""
+"""Encoded forms, beginnings, and what is looked for over the ends of lines, are at least this long."""
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
 _MARGINS = "|!>"  # what our own renderings put before a line
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _ESCAPED_SPACE = re.compile(r"\\[nrt]")
+_CUT = re.compile(r"\s*(?:$|…|\.\.\.)")
 _ESCAPED_CHAR = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
 
@@ -43,6 +45,7 @@ class Redactor:
         self._forms: set[str] = set()
         self._all = self._short = self._wrapped = _any_of(())
         self._bare: list[str] = []
+        self._heads: set[str] = set()
         self._longest = 1
         self.add(secrets)
 
@@ -53,6 +56,7 @@ class Redactor:
                     self._forms |= forms(part.strip())
         bare = {form: bared(form) for form in self._forms}
         self._bare = sorted({form for form in bare.values() if len(form) >= SHORTEST_FORM})
+        self._heads = {form[:SHORTEST_FORM] for form in self._bare}
         self._longest = max(map(len, self._bare), default=1)
         self._all = _any_of(self._forms)
         self._short = _any_of(form for form in self._forms if len(bare[form]) < SHORTEST_FORM)
@@ -63,9 +67,9 @@ class Redactor:
 
         What cannot be seen stays (emoji are made of it), unless a secret is put together when it goes.
         """
-        text = self._without("", text)
+        text = self._without_cut(self._without("", text))
         shown = visible(text)
-        return self._without("", shown) if shown != text and self._finds(shown) else text
+        return self._without_cut(self._without("", shown)) if shown != text and self._finds(shown) else text
 
     def redact_json(self, document: Any) -> Any:
         """A copy of a JSON value with every text in it redacted, the names of members included."""
@@ -83,12 +87,15 @@ class Redactor:
         text = _ESCAPED_SPACE.sub("", plain)
         if "\\u" in text:
             text = visible(_ESCAPED_CHAR.sub(lambda code: chr(int(code[1], 16)), text))
-        if text == plain or not self._finds(text):
+        found = text != plain and self._finds(text)
+        if not found and not self._begins_in(bared(text)):
             return plain
         try:
-            return json.dumps(self.redact_json(json.loads(line)), ensure_ascii=False) + "\n"
+            document = json.loads(line)
+            clean = self.redact_json(document)
         except (ValueError, RecursionError):
-            return MASK + "\n"
+            return MASK + "\n" if found else plain
+        return plain if clean == document else json.dumps(clean, ensure_ascii=False) + "\n"
 
     def redact_page(self, lines: list[str], before: str) -> tuple[list[str], str]:
         """Lines of a longer text, and what to give as `before` with the lines that follow.
@@ -99,14 +106,22 @@ class Redactor:
             return lines, ""
         text = "\n".join(lines)
         bare = before + bared(text)
-        text = self._without(before, text, bare)
-        if begun := self._begun(bare):
-            end = len(bared(text))
-            text = _masked(text, [(end - begun, end)])
+        if self._begins_in(bare):
+            text = self._without(before, text, bare)
+            if begun := self._begun(bare):
+                end = len(bared(text))
+                text = _masked(text, [(end - begun, end)])
+            text = self._without_cut(text)
+        else:
+            text = self._short.sub(MASK, text)
         return text.split("\n"), bare[-self._longest :]
 
     def _finds(self, text: str) -> bool:
         return self._holds(bared(text)) or self._short.search(text) is not None
+
+    def _begins_in(self, bare: str) -> bool:
+        """Whether there may be anything of a secret: what is asked of every text, so it must be quick."""
+        return any(head in bare for head in self._heads)
 
     def _holds(self, bare: str) -> bool:
         return any(form in bare for form in self._bare)
@@ -118,6 +133,13 @@ class Redactor:
         text = self._all.sub(MASK, text)
         spans = [match.span() for match in self._wrapped.finditer(before + bared(text))]
         return _masked(text, [(start - len(before), end - len(before)) for start, end in spans])
+
+    def _without_cut(self, text: str) -> str:
+        """`text` without beginnings of secrets where a line was cut: at its end, or before dots."""
+        forms = [form for form in self._forms if len(form) > SHORTEST_FORM and form[:SHORTEST_FORM] in text]
+        if not forms:
+            return text
+        return "".join(_line_without_cut(line, forms) for line in text.splitlines(keepends=True))
 
     def _begun(self, bare: str) -> int:
         """How many characters at the end of a bare text may be the beginning of a secret."""
@@ -145,7 +167,9 @@ def forms(secret: str) -> set[str]:
     url = quote(data, safe=""), quote(data), quote_plus(data)
     lower = (_PERCENT.sub(lambda code: code.group().lower(), form) for form in url)
     long = (form for form in _base64_forms(data) if len(form) >= SHORTEST_FORM)
-    hexadecimal = data.hex(), data.hex().upper()
+    units = secret.encode("utf-16-be", "surrogatepass")
+    digits = data.hex(), "%" + data.hex("%"), "\\" + units.hex("\\", 2)
+    hexadecimal = (form.replace("\\", "\\u") for each in digits for form in (each, each.upper()))
     return {secret, *text, html, html.replace('"', "&quot;"), *url, *lower, *long, *hexadecimal}
 
 
@@ -160,6 +184,18 @@ def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     """Longest first, so that of a secret inside a longer one nothing is left; without words nothing fits."""
     ordered = sorted(words, key=lambda word: (-len(word), word))
     return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+
+
+def _line_without_cut(line: str, forms: Iterable[str]) -> str:
+    for form in forms:
+        start = line.find(form[:SHORTEST_FORM])
+        while start >= 0:
+            same = takewhile(lambda pair: pair[0] == pair[1], zip(line[start:], form, strict=False))
+            end = start + len(list(same))
+            if _CUT.match(line, end):
+                line = line[:start] + MASK + line[end:]
+            start = line.find(form[:SHORTEST_FORM], start + 1)
+    return line
 
 
 def _masked(text: str, spans: list[tuple[int, int]]) -> str:

@@ -29,6 +29,10 @@ FORMS = {
     "HTML": html.escape(SECRET),
     "Python": repr(SECRET)[1:-1],
     "hex": SECRET.encode().hex(),
+    "every byte of a URL": "".join(f"%{byte:02X}" for byte in SECRET.encode()),
+    "every byte of a URL, lower case": "".join(f"%{byte:02x}" for byte in SECRET.encode()),
+    "JSON escapes": "".join(f"\\u{ord(char):04x}" for char in SECRET),
+    "JSON escapes, upper case": "".join(f"\\u{ord(char):04X}" for char in SECRET),
 }
 
 
@@ -88,6 +92,31 @@ WRAPPED = "0123456789abcdef"
 def test_wrapped_secrets(text: str, redacted: str) -> None:
     """A secret that was wrapped over the ends of lines, or has white space strewn in, is found."""
     assert Redactor([WRAPPED]).redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("x 012345678", f"x {MASK}"),
+        ("x 012345678 \ny", f"x {MASK} \ny"),
+        ("012345678... y", f"{MASK}... y"),
+        ("012345678 … [9 more characters]", f"{MASK} … [9 more characters]"),
+        ("012345678 ...", f"{MASK} ..."),
+        ("0123456789abcde\r\n0123456789", f"{MASK}\r\n{MASK}"),
+        ("MDEyMzQ1Njc4", MASK),
+        ("0123456", "0123456"),
+        ("0123456789 y", "0123456789 y"),
+        ("0123456789x", "0123456789x"),
+        ("456789abcdef", "456789abcdef"),
+    ],
+)
+def test_a_secret_that_was_cut(text: str, redacted: str) -> None:
+    """Its beginning at the end of a line, or before the dots that tell of a cut, is nearly all of it."""
+    redactor = Redactor([WRAPPED])
+    assert redactor.redact(text) == redacted
+    assert redactor.redact_page(text.splitlines(), "")[0] == redacted.splitlines()
+    line = json.dumps({"text": text}) + "\n"
+    assert json.loads(redactor.redact_json_line(line)) == {"text": redacted}
 
 
 HIDERS = ["\u200b", "\x1b[0m", "\x1b]0;t\x07", "\x00", "\u2066", "\ufe0f", "\udc80"]
