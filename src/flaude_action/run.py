@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from flaude_action.errors import ConfigError, FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_access import base_urls
+from flaude_action.input_values import app_name as read_app_name
+from flaude_action.refused import Refused
 from flaude_action.streaming_run import Start, StreamingRun
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import last_exit_marker
@@ -39,7 +41,7 @@ async def run_with_logs(
     `token` defaults to `FLY_API_TOKEN`; `wait_timeout` is in seconds, from now to the machine's end. Raises
     ConfigError before any request, FlyAPIError when no machine came to be.
     """
-    config.check()
+    _check(app_name, config)
     run = StreamingRun(Start(app_name, config, name or "", _token(token), wait_timeout))
     try:
         await run.created()
@@ -70,8 +72,10 @@ async def run_and_destroy(
 async def ensure_app(app_name: str, *, org: str = "personal", token: str | SecretText | None = None) -> App:
     """The app, created in `org` with a private network of its own when it does not exist yet.
 
-    Raises FlyAPIError, also when the name belongs to an organisation the token cannot see.
+    Raises ConfigError for a name that is none, FlyAPIError also when it belongs to an organisation the token
+    cannot see.
     """
+    _check(app_name)
     flaps, api = base_urls(os.environ)
     async with Fly(_token(token), flaps_url=flaps, api_url=api) as fly:
         try:
@@ -98,6 +102,26 @@ async def _once_visible(fly: Fly, app_name: str) -> App:
             if error.status_code not in (401, 404) or deadline.passed:
                 raise
         await asyncio.sleep(0.5)
+
+
+def _check(app: str, config: MachineConfig | None = None) -> None:
+    """Raise ConfigError with all that is wrong, before any request."""
+    problems = []
+    if not app:
+        hint = "Make one with `fly apps create <app> --network <app>`, or with `ensure_app`."
+        problems.append(ConfigError("config_invalid", "No Fly app: give its name.", hint=hint))
+    else:
+        try:
+            read_app_name(app)
+        except Refused as why:
+            problems.append(ConfigError("config_invalid", why.message, hint=why.hint))
+    try:
+        if config is not None:
+            config.check()
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError.of(problems)
 
 
 def _token(given: str | SecretText | None) -> str:
