@@ -119,7 +119,7 @@ class Execution:
                 await life.machine.__aexit__()
             life.clock.machine_destroyed()
             with life.clock.timed("logs"):
-                await self._drain(life, logs)
+                await self._drain(life, logs, ran=not evidence.never_started)
             evidence = life.with_log(evidence)
             if not told:  # else the log of our own destroy would be heard as evidence
                 verdict = judge(evidence)
@@ -245,10 +245,11 @@ class Execution:
                 life.witness.see(line.message, line.provider)
             await self._watch.lines(page)
 
-    async def _drain(self, life: Life, logs: asyncio.Task[None]) -> None:
+    async def _drain(self, life: Life, logs: asyncio.Task[None], *, ran: bool) -> None:
+        """Read the log to its end; of a machine that never ran no last line is waited for."""
         lines = (life.result or {}).get("lines")
         life.logs.end(lines if isinstance(lines, int) else None)
-        await patiently(logs, self._cancellation.wait(), CANCEL_S)
+        await patiently(logs, self._cancellation.wait() if ran else asyncio.sleep(LAST_WORD_S), CANCEL_S)
 
     async def _history(self, life: Life) -> History:
         """What Fly's events tell, where they can matter and there is time."""

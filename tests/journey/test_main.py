@@ -171,6 +171,16 @@ async def test_unsupervised_death_is_seen(tmp_path: Path) -> None:
     assert ended.seconds < 30
 
 
+async def test_an_image_that_fly_cannot_pull(tmp_path: Path) -> None:
+    """The image is named in what to do, and nobody waits for the last words of a machine that never ran."""
+    async with stage(tmp_path) as here:
+        ended = await here.step(image="nobody/has:this")
+    assert (ended.outputs["error_type"], ended.exit_code) == ("machine_failed", 1)
+    assert ended.outputs["error_hint"].startswith("Check that Fly can pull `image:`")
+    assert "Failed to pull container image" in ended.log
+    assert json.loads(ended.outputs["phase_seconds"])["logs"] < 10
+
+
 async def test_vanished_machine_is_lost(tmp_path: Path) -> None:
     """A machine whose record is gone without a word is a failure, never a success."""
     async with stage(tmp_path, SLOW) as here:
