@@ -167,6 +167,8 @@ def _evidence(told: Mapping[str, Any]) -> str:
     decided = _DECIDED[told["exit_code_source"]]
     if stop and told["error_type"] == stop:
         decided = "This step's own decision to stop decided; it was recorded before the machine was touched."
+    elif seen["trouble"] and told["error_type"] == seen["trouble"]:
+        decided = "What ended this step's talk with the machine decided, because there was nothing stronger."
     event, marker, platform = seen["api_event"], seen["log_marker"], seen["platform_log"]
     rows = {
         "Result document": "read whole" if seen["guest_result"] else "none",
