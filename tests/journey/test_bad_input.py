@@ -70,7 +70,7 @@ async def test_linked_prompt_file(here: Stage) -> None:
 async def test_job_too_long_for_its_road(here: Stage) -> None:
     """A prompt that does not fit through Fly's exec is refused before anything is started."""
     variables = here.variables({"prompt": None, "prompt_file": "task.md"}, {})
-    (Path(variables["GITHUB_WORKSPACE"]) / "task.md").write_text("\"" * 150_000)
+    (Path(variables["GITHUB_WORKSPACE"]) / "task.md").write_text('"' * 150_000)
     ended = await (await launch(variables)).ended()
     assert ended.exit_code == 2
     assert "293 KiB" in ended.outputs["error_message"]
