@@ -261,7 +261,11 @@ async def test_stopped_in_the_middle(tmp_path: Path) -> None:
     """Ctrl-C takes the machine along."""
     async with fly(tmp_path) as here:
         process = await asyncio.create_subprocess_exec(
-            *command(here), env=environment(here), stdout=asyncio.subprocess.PIPE
+            *command(here),
+            env=environment(here),
+            stdout=asyncio.subprocess.PIPE,
+            # Whoever runs the tests in the background has SIGINT ignored, and every child with it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert process.stdout is not None
         assert b" is created in " in await process.stdout.readline()

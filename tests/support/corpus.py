@@ -120,20 +120,24 @@ def ask(method: str, action: str = "", body: Mapping[str, Any] | None = None, **
 
 
 def order(*faults: Mapping[str, Any]) -> Act:
-    """From now on, these faults. A command that was on its way before has its answer when this is over."""
+    """From now on, these faults."""
 
     async def act(running: Story, fly: LocalFlyHandle) -> None:
-        now = time.time()
         for fault in faults:
             await fly.fault(**fault)
 
-        async def answered() -> bool:
-            asked = await fly.requests("POST", "/exec")
-            return all(request["status"] is not None for request in asked if request["at"] < now)
-
-        await eventually(answered)
-
     return act
+
+
+async def answered(running: Story, fly: LocalFlyHandle) -> None:
+    """Every command that is on its way now has its answer; asking for the status may take its 20 s."""
+    now = time.time()
+
+    async def all_are() -> bool:
+        asked = await fly.requests("POST", "/exec")
+        return all(request["status"] is not None for request in asked if request["at"] < now)
+
+    await eventually(all_are, within_s=40)
 
 
 async def kill(running: Story, fly: LocalFlyHandle) -> None:
