@@ -19,7 +19,7 @@ from flaude_action.errors import FlaudeError, GuestError, MachineTimeout, RunCan
 from flaude_action.evidence import OwnStop
 from flaude_action.guest_link import GuestLink
 from flaude_action.guest_work import GuestWork
-from flaude_action.launch import Launch, metadata, new_nonce
+from flaude_action.launch import Launch, new_nonce, planned
 from flaude_action.life import Clock, Life
 from flaude_action.logs import LogFollower
 from flaude_action.machine import Machine
@@ -82,16 +82,17 @@ class Execution:
             return replace(outcome, cleanup=first) if first.startswith("leaked") else outcome
 
     async def _launch(self, deadline: Deadline, *, foreign: bool, number: int) -> Outcome:
-        launch = self._plan(foreign=foreign, number=number)
+        config, errand = self._config, self._errand
+        launch = planned(config, errand, self._nonce, self._lifetime_s, foreign=foreign, number=number)
         self._watch.launching(launch)
-        machine = Machine(self._fly, self._errand.app, launch, cancellation=self._cancellation)
+        machine = Machine(self._fly, errand.app, launch, cancellation=self._cancellation)
         clock = Clock()
         try:
             with clock.timed("create"):
                 await self._create(machine, deadline)
             self._watch.created(machine)
-            follower = LogFollower(self._fly, self._errand.app, machine.id, machine.record.created_at)
-            life = Life(machine, follower, self._config, clock, ours=not foreign)
+            follower = LogFollower(self._fly, errand.app, machine.id, machine.record.created_at)
+            life = Life(machine, follower, config, clock, ours=not foreign)
             return await self._with_machine(life, launch, deadline)
         finally:
             await machine.__aexit__()
@@ -135,19 +136,6 @@ class Execution:
         if carried:
             self._watch.judged(verdict)
         return carried
-
-    def _plan(self, *, foreign: bool, number: int) -> Launch:
-        nonce = self._nonce
-        env = self._config.foreign_env() if foreign else self._config.guest_env(nonce, self._lifetime_s)
-        marks = metadata(self._errand.run, nonce, self._lifetime_s, number)
-        return Launch(
-            run=self._errand.run,
-            nonce=nonce,
-            config=self._config.create_config(env, marks),
-            regions=self._config.wanted_regions,
-            number=number,
-            name=self._errand.name,
-        )
 
     def _recognise(self, life: Life) -> bool:
         """Whether to go on, having learned whether our guest is in the image: the caller says so, it is the

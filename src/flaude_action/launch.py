@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from flaude_action.fly import Fly
     from flaude_action.fly_models import Machine
+    from flaude_action.machine_config import MachineConfig
+    from flaude_action.outcome import Errand
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,21 @@ class Launch:
     @property
     def machine_name(self) -> str:
         return self.name or f"flaude-{self.run}-{self.number}-{self.nonce}"
+
+
+def planned(
+    config: MachineConfig, errand: Errand, nonce: str, lifetime_s: float, *, foreign: bool, number: int
+) -> Launch:
+    """The launch of a run's machine: a foreign image is told its job by its environment."""
+    env = config.foreign_env() if foreign else config.guest_env(nonce, lifetime_s)
+    return Launch(
+        run=errand.run,
+        nonce=nonce,
+        config=config.create_config(env, metadata(errand.run, nonce, lifetime_s, number)),
+        regions=config.wanted_regions,
+        number=number,
+        name=errand.name,
+    )
 
 
 def metadata(run: str, nonce: str, lifetime_s: float, number: int = 1) -> dict[str, str]:
