@@ -95,7 +95,7 @@ def _facts(told: Mapping[str, Any]) -> str:
         "Exit code": exit_code + (f", signal {told['signal']}" if told["signal"] else ""),
         "Model": _model(told),
         "Machine": _machine(told),
-        "Its id": _joined(told, "machine_id", "region", "cleanup"),
+        "Machine id": _joined(told, "machine_id", "region", "cleanup"),
         "Image": code(told["image"], cell=True) if told["image"] else "",
         "Files": _joined(told, "patch_file", "execution_file", "log_file", "report_file"),
     }
@@ -125,6 +125,8 @@ def _count(number: int, what: str) -> str:
 
 
 def _usd(amount: float) -> str:
+    if amount <= 0:
+        return "\\$0"
     return f"\\${amount:.4f}" if amount >= 0.0001 else "less than \\$0.0001"
 
 

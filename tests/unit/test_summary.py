@@ -103,7 +103,7 @@ def test_success() -> None:
         "| Exit code | 0 |",
         "| Model | \\$0.0421, 3 turns |",
         "| Machine | \\$0.0007 for 71 s of 2 shared CPUs, 4096 MB (",
-        "| Its id | `148e` `fra` `destroyed` |",
+        "| Machine id | `148e` `fra` `destroyed` |",
         "**Changed: 2 files**\n\n- M `a.py`\n- D `old|name.py`",
         "<details><summary>Time: 63.0 seconds</summary>",
         "| Start it | 2.0 |",
@@ -115,6 +115,14 @@ def test_success() -> None:
         assert line in text
     for absent in ("Image", "Warnings", "CAUTION", "last lines"):
         assert absent not in text
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"), [(0.0, "\\$0"), (0.00001, "less than \\$0.0001"), (0.0001, "\\$0.0001")]
+)
+def test_small_costs(cost: float, said: str) -> None:
+    """Nothing costs nothing, and what costs something never looks as if it did not."""
+    assert f"| Model | {said} |" in shown(RunReport(Outputs(cost_usd=cost)))
 
 
 def test_failure() -> None:
