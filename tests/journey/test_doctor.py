@@ -128,6 +128,7 @@ async def test_logs_refused(tmp_path: Path) -> None:
     assert examined.code == 1
 
 
+@pytest.mark.full
 async def test_small_stdin_limit(tmp_path: Path) -> None:
     """A Fly that takes less stdin: Fly's own words are beside it."""
     async with fly(tmp_path, exec_stdin_max_bytes=1000) as here:
@@ -136,6 +137,7 @@ async def test_small_stdin_limit(tmp_path: Path) -> None:
     assert examined.code == 1
 
 
+@pytest.mark.full
 async def test_small_output_limit(tmp_path: Path) -> None:
     """A Fly that cuts output."""
     async with fly(tmp_path, exec_output_max_bytes=70_000) as here:
@@ -144,6 +146,7 @@ async def test_small_output_limit(tmp_path: Path) -> None:
     assert examined.code == 1
 
 
+@pytest.mark.full
 async def test_no_exit_event(tmp_path: Path) -> None:
     """A Fly that tells of no exit."""
     async with fly(tmp_path, exit_event_shape="none") as here:
@@ -152,6 +155,7 @@ async def test_no_exit_event(tmp_path: Path) -> None:
     assert examined.code == 1
 
 
+@pytest.mark.full
 async def test_records_go_at_once(tmp_path: Path) -> None:
     """Records that are gone with the machine."""
     async with fly(tmp_path, destroyed_retention_s=0.0) as here:
@@ -160,6 +164,7 @@ async def test_records_go_at_once(tmp_path: Path) -> None:
     assert examined.code == 1
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.geteuid() != 0, reason="processes are only root's when the tests are")
 @pytest.mark.parametrize(
     ("path", "method", "skip", "row"),

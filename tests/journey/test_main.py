@@ -181,6 +181,7 @@ async def test_an_image_that_fly_cannot_pull(tmp_path: Path) -> None:
     assert json.loads(ended.outputs["phase_seconds"])["logs"] < 10
 
 
+@pytest.mark.full
 async def test_vanished_machine_is_lost(tmp_path: Path) -> None:
     """A machine whose record is gone without a word is a failure, never a success."""
     async with stage(tmp_path, SLOW) as here:
