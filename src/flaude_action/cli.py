@@ -184,8 +184,8 @@ def _listen(cancellation: Cancellation) -> None:
     https://docs.github.com/en/actions/reference/workflow-cancellation-reference
     """
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, cancellation.request, "SIGINT")
-    loop.add_signal_handler(signal.SIGTERM, lambda: cancellation.request("SIGTERM", at_once=True))
+    loop.add_signal_handler(signal.SIGINT, cancellation.request)
+    loop.add_signal_handler(signal.SIGTERM, lambda: cancellation.request(at_once=True))
     # The container's program has held them back until here.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 

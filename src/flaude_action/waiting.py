@@ -45,14 +45,13 @@ class Deadline:
 
 
 class Cancellation:
-    """Who asked us to stop, and how hard.
+    """Whether we are asked to stop, and how hard.
 
-    `request("SIGINT")` once asks for a graceful end (interrupt, collect, destroy); a second request, or one
-    with `at_once`, means destroy now. https://docs.github.com/en/actions/reference/workflow-cancellation-reference
+    One `request()` asks for a graceful end (interrupt, collect, destroy); a second, or one with `at_once`,
+    means destroy now. https://docs.github.com/en/actions/reference/workflow-cancellation-reference
     """
 
     def __init__(self) -> None:
-        self.reason = ""
         self.at_once = False
         self._asked = asyncio.Event()
         self._now = asyncio.Event()
@@ -61,11 +60,10 @@ class Cancellation:
     def requested(self) -> bool:
         return self._asked.is_set()
 
-    def request(self, reason: str, *, at_once: bool = False) -> None:
+    def request(self, *, at_once: bool = False) -> None:
         if at_once or self.requested:
             self.at_once = True
             self._now.set()
-        self.reason = self.reason or reason
         self._asked.set()
 
     async def wait(self) -> None:

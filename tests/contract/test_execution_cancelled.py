@@ -162,7 +162,7 @@ async def test_a_stop_wins_over_the_time_limit(tmp_path: Path, monkeypatch: pyte
     async with place(tmp_path) as (there, fly, network):
         network.mute = "POST"
         cancellation = Cancellation()
-        asyncio.get_running_loop().call_later(0.15, cancellation.request, "SIGINT")
+        asyncio.get_running_loop().call_later(0.15, cancellation.request)
         with pytest.raises(RunCancelled):
             await asyncio.wait_for(execution(fly, tmp_path, cancellation, wait_timeout=0.05).run(), 10)
         assert left(there) == []
@@ -211,7 +211,7 @@ async def test_a_signal_anywhere_leaves_nothing(tmp_path: Path, signals: int) ->
             running = asyncio.ensure_future(execution(fly, tmp_path, cancellation).run())
             await asyncio.sleep(after_s)
             for _ in range(signals):
-                cancellation.request("SIGINT")
+                cancellation.request()
             await ended(running)
 
         await asyncio.gather(*(stopped(milliseconds / 1000) for milliseconds in range(0, 60, 3)))
