@@ -119,8 +119,9 @@ async def test_failure_is_named_and_placed(tmp_path: Path) -> None:
     [
         ("refused", False),
         ("refused", True),
-        ("lost", False),
-        pytest.param("lost", True, marks=pytest.mark.full),  # each reads on for the 20 s that a log gets
+        # each reads on for the 20 s that a log gets
+        pytest.param("lost", False, marks=pytest.mark.full),
+        pytest.param("lost", True, marks=pytest.mark.full),
     ],
 )
 async def test_verdict_does_not_need_the_log(tmp_path: Path, trouble: str, fails: bool) -> None:
