@@ -18,11 +18,18 @@ SUMMARY = """### Claude Code on Fly.io: failure
 > [!CAUTION]
 > No credit is left.
 >
-> **Your turn:** Add credit\\: now. [`model_billing`](https://example.com/a#b), reference `err_1`
+> **Your turn:** Add credit\\: <https://a.example/>. [`model_billing`](https://b.example/#c), reference `err_1`
 
 | | this run |
 | --- | --- |
 | Exit code | 1 \\(guest\\_result\\) |
+
+````text
+> Read: `pages.py`
+```
+# a | b
+| 1 | 2 |
+````
 
 <details><summary>The log</summary>
 
@@ -35,7 +42,7 @@ SUMMARY = """### Claude Code on Fly.io: failure
 
 
 def test_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Annotations, outputs in one line each, and the summary as its reader sees it: folded stays folded."""
+    """Annotations, outputs in one line each, the summary as its reader sees it: what is folded or code stays so."""
     outputs = {"conclusion": "failure", "log_tail": "one\ntwo\nthree", "result": "x" * 200, "signal": ""}
     annotations = [Annotation("error", "No credit left", "Add credit.\n(err_1)")]
     show_ending(Ending(1, outputs, annotations, SUMMARY, tmp_path))
@@ -50,9 +57,14 @@ def test_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "  ",
         "  No credit is left.",
         "  ",
-        "  Your turn: Add credit: now. model_billing, reference err_1",
+        "  Your turn: Add credit: https://a.example/. model_billing, reference err_1",
         "  ",
         "  Exit code             1 (guest_result)",
+        "  ",
+        "  > Read: `pages.py`",
+        "  ```",
+        "  # a | b",
+        "  | 1 | 2 |",
         "  ",
         "  ▸ The log",
     ]

@@ -14,7 +14,8 @@ WIDTH = 100
 _NAME_WIDTH = 22
 _DETAILS = re.compile(r"<details><summary>(.*?)</summary>.*?</details>", re.DOTALL)
 _ROW = re.compile(r"^\| (.*?) ?\| (.*?) ?\|$")
-_LINK = re.compile(r"\[(`[^`]+`|\w+)\]\(https://[^)]*\)")
+_FENCE = re.compile(r"`{3,}")
+_LINK = re.compile(r"\[(?P<text>`[^`]+`|\w+)\]\(https://[^)]*\)|<(?P<bare>https://[^>]*)>")
 _QUOTE = re.compile(r"^> ?(?:\[!\w+\])?")
 _ESCAPED = re.compile(r"\\([^A-Za-z0-9\s])")
 _BOLD, _DIM, _RED, _GREEN = "1", "2", "31", "32"
@@ -79,20 +80,26 @@ def _plain(markdown: str) -> list[str]:
     """Markdown as its reader sees it, as far as our summaries use it: what is folded stays folded."""
     text = _DETAILS.sub(r"\n▸ \1\n", markdown.strip())
     lines: list[str] = []
+    fence = ""
     for line in text.split("\n"):
-        if row := _ROW.match(line):
+        if not fence and (opened := _FENCE.match(line)):
+            fence = opened[0]
+        elif fence:
+            lines += [line] if line != fence else []
+            fence = fence if line != fence else ""
+        elif row := _ROW.match(line):
             name, value = (_seen(cell) for cell in row.groups())
             if name.strip("- "):
                 lines.append(f"{name.ljust(_NAME_WIDTH)}{value}")
-        elif not line.startswith("```") and (_seen(line) or lines[-1:] != [""]):
+        elif _seen(line) or lines[-1:] != [""]:
             lines.append(_seen(line))
     return lines
 
 
 def _seen(text: str) -> str:
     heading = text.startswith("#")
-    plain = _LINK.sub(r"\1", _QUOTE.sub("", text)).lstrip("# ").replace("**", "").replace("`", "")
-    plain = _ESCAPED.sub(r"\1", plain)
+    plain = _LINK.sub(r"\g<text>\g<bare>", _QUOTE.sub("", text))
+    plain = _ESCAPED.sub(r"\1", plain.lstrip("# ").replace("**", "").replace("`", ""))
     return _styled(plain, _BOLD) if heading else plain
 
 
