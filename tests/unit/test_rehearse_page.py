@@ -18,7 +18,7 @@ SUMMARY = """### Claude Code on Fly.io: failure
 > [!CAUTION]
 > No credit is left.
 >
-> **Your turn:** Add credit\\: <https://a.example/>. [`model_billing`](https://b.example/#c), reference `err_1`
+> **Your turn:** Add credit\\: <https://a.example/>. [`model_billing`](https://b.example/#c), ref `err_1`
 
 | | this run |
 | --- | --- |
@@ -42,7 +42,7 @@ SUMMARY = """### Claude Code on Fly.io: failure
 
 
 def test_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Annotations, outputs in one line each, the summary as its reader sees it: what is folded or code stays so."""
+    """Annotations, outputs in one line each, the summary as its reader sees it: folded stays so, and code."""
     outputs = {"conclusion": "failure", "log_tail": "one\ntwo\nthree", "result": "x" * 200, "signal": ""}
     annotations = [Annotation("error", "No credit left", "Add credit.\n(err_1)")]
     show_ending(Ending(1, outputs, annotations, SUMMARY, tmp_path))
@@ -57,7 +57,7 @@ def test_an_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "  ",
         "  No credit is left.",
         "  ",
-        "  Your turn: Add credit: https://a.example/. model_billing, reference err_1",
+        "  Your turn: Add credit: https://a.example/. model_billing, ref err_1",
         "  ",
         "  Exit code             1 (guest_result)",
         "  ",
