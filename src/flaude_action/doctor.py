@@ -18,6 +18,7 @@ from flaude_action.launch import Launch, metadata, new_nonce, run_digest
 from flaude_action.machine import Machine
 from flaude_action.machine_config import MachineConfig
 from flaude_action.refused import Refused
+from flaude_action.run_report import for_app
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import Deadline
 
@@ -117,7 +118,7 @@ def _told(error: FlaudeError, app: str) -> str:
     lines = [f"{error.message} {error.details}".strip()]
     if isinstance(error, FlyAPIError):
         lines.append(f"Fly's words: {one_line(error.detail, 400)}")
-    lines.append(error.hint.replace("<app>", app))
+    lines.append(for_app(error.hint, app))
     return "\n".join(lines) + "\n"
 
 

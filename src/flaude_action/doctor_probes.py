@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly_errors import may_pass
+from flaude_action.log_lines import parse_entry
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import GUEST_COMMAND
@@ -171,7 +172,7 @@ async def _log_line(subject: Subject) -> Seen:
     while not deadline.passed and longest < LINE_BYTES[-1]:
         await asyncio.sleep(1)
         page = await subject.fly.logs_page(subject.app, subject.machine.id)
-        texts = [str(entry.get("attributes", {}).get("message", "")) for entry in page.entries]
+        texts = [line.message for line in map(parse_entry, page.entries) if line is not None]
         longest = max([longest, *(len(text) - 7 for text in texts if text.startswith("doctor:"))])
     if not longest:
         raise Untried(f"no line came within {LOG_S:.0f} s")

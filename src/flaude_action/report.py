@@ -48,8 +48,6 @@ class Report:
         self._before = ""
         self.app = ""
         """The Fly app's name, for hints, once it is known."""
-        self.lines = 0
-        """How many log lines of the machine were told."""
         self.debugging = environ.get("RUNNER_DEBUG") == "1"
 
     # Secrets
@@ -98,7 +96,6 @@ class Report:
         """
         page, self._before = self._redactor.redact_page(visible("\n".join(lines)).splitlines(), self._before)
         safe = margin_lines("\n".join(page))
-        self.lines += len(lines)
         if safe:
             self._write_log("\n".join(safe) + "\n")
         self._excerpt.see([

@@ -115,6 +115,17 @@ async def test_all_held_by_processes(tmp_path: Path) -> None:
     assert examined.code == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="processes are only root's when the tests are")
+async def test_a_log_with_junk_in_it(tmp_path: Path) -> None:
+    """Entries of another shape are no lines; those that come after them are."""
+    async with fly(tmp_path) as here:
+        junk = {"data": ["junk", {"attributes": 3}], "meta": {}}
+        await here.fault("/logs", status=200, action="respond", body=junk, times=2)
+        examined = await examine(here)
+    assert examined.verdicts()[LOG_LINE] == "held"
+    assert examined.code == 0
+
+
 async def test_logs_refused(tmp_path: Path) -> None:
     """A token that may not read logs: that does not hold, what needs them is not tried, the rest is told."""
     async with fly(tmp_path, logs_readable=False) as here:
