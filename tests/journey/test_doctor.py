@@ -140,38 +140,23 @@ async def test_logs_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-async def test_small_stdin_limit(tmp_path: Path) -> None:
-    """A Fly that takes less stdin: Fly's own words are beside it."""
-    async with fly(tmp_path, exec_stdin_max_bytes=1000) as here:
+@pytest.mark.parametrize(
+    ("settings", "row", "seen"),
+    [
+        ({"exec_stdin_max_bytes": 1000}, STDIN, "HTTP 413: stdin of 262144 bytes is larger than 1000"),
+        ({"exec_output_max_bytes": 70_000}, OUTPUT, "64 KiB came whole"),
+        ({"exit_event_shape": "none"}, EXIT_EVENT, "no event tells of the exit"),
+        ({"destroyed_retention_s": 0.0}, RECORD, "HTTP 404 after 0 s"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else "",
+)
+async def test_a_fly_on_which_one_thing_does_not_hold(
+    tmp_path: Path, settings: dict[str, Any], row: str, seen: str
+) -> None:
+    """That row says so and what was seen instead, in Fly's own words where there are any."""
+    async with fly(tmp_path, **settings) as here:
         examined = await examine(here)
-    assert examined.rows[STDIN] == ("DID NOT HOLD", "HTTP 413: stdin of 262144 bytes is larger than 1000")
-    assert examined.code == 1
-
-
-@pytest.mark.full
-async def test_small_output_limit(tmp_path: Path) -> None:
-    """A Fly that cuts output."""
-    async with fly(tmp_path, exec_output_max_bytes=70_000) as here:
-        examined = await examine(here)
-    assert examined.rows[OUTPUT] == ("DID NOT HOLD", "64 KiB came whole")
-    assert examined.code == 1
-
-
-@pytest.mark.full
-async def test_no_exit_event(tmp_path: Path) -> None:
-    """A Fly that tells of no exit."""
-    async with fly(tmp_path, exit_event_shape="none") as here:
-        examined = await examine(here)
-    assert examined.rows[EXIT_EVENT] == ("DID NOT HOLD", "no event tells of the exit")
-    assert examined.code == 1
-
-
-@pytest.mark.full
-async def test_records_go_at_once(tmp_path: Path) -> None:
-    """Records that are gone with the machine."""
-    async with fly(tmp_path, destroyed_retention_s=0.0) as here:
-        examined = await examine(here)
-    assert examined.rows[RECORD] == ("DID NOT HOLD", "HTTP 404 after 0 s")
+    assert examined.rows[row] == ("DID NOT HOLD", seen)
     assert examined.code == 1
 
 
