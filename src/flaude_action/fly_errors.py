@@ -63,6 +63,19 @@ def error_from(
     )
 
 
+def unusable(status: int, headers: Mapping[str, str], why: str, method: str, path: str) -> FlyAPIError:
+    """The error of a good answer that is of no use; `why` is our own words, which anyone may read."""
+    return FlyAPIError(
+        status,
+        why,
+        request_id=_request_id(headers.get("fly-request-id", "")),
+        method=method,
+        path=path,
+        type=_type_of(status, "", "", method, path),
+        details=f"Fly said HTTP {status} to {method} {path}: {why}.",
+    )
+
+
 def no_answer(reason: str, method: str, path: str, *, sent: bool) -> FlyAPIError:
     """The error of a call that got no answer; `sent` is False when the request cannot have reached Fly."""
     return FlyAPIError(0, reason, method=method, path=path, meta={"request_sent": sent})

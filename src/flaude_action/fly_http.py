@@ -5,15 +5,15 @@ Which requests there are is `fly`'s; what a refusal means is `fly_errors`'.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
 from flaude_action.errors import FlyAPIError
-from flaude_action.fly_errors import error_from, no_answer
+from flaude_action.fly_errors import error_from, no_answer, unusable
+from flaude_action.http_body import AS_IT_IS, TOO_SLOW, BodyRefused, whole_answer
+from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from flaude_action.fly_access import BaseUrls
 
 ANSWER_MAX_BYTES: Final = 4 * 1024 * 1024
-ERROR_MAX_BYTES: Final = 64 * 1024
 
 CONNECT_S: Final = 10.0
 REQUEST_S: Final = 15.0
@@ -43,28 +42,13 @@ class Answer:
         self._response = response
         self._path = path
         self.next_cursor = response.headers.get("fly-next-cursor", "")
-        try:
-            # No number of ours is a fraction; as text, a cursor beyond 2^53 stays exact however it is spelt.
-            self.document: Any = json.loads(body, parse_float=str) if body else None
-        except (ValueError, RecursionError):
-            self.document = None
+        # No number of ours is a fraction; as text, a cursor beyond 2^53 stays exact however it is spelt.
+        self.document: Any = json_of(body)
 
     def not_understood(self, expected: str) -> FlyAPIError:
         said = f"the answer is not {expected}"
         method = self._response.request.method
-        return error_from(self._response.status_code, self._response.headers, said, method, self._path)
-
-
-async def _read(response: httpx.Response, cap: int) -> bytes | None:
-    """The body; None when a good answer is larger than `cap`, the first `cap` bytes of an error."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > cap:
-            return None if response.is_success else b"".join(chunks)[:cap]
-    return b"".join(chunks)
+        return unusable(self._response.status_code, self._response.headers, said, method, self._path)
 
 
 class Connection:
@@ -85,14 +69,14 @@ class Connection:
         self.urls = urls
         self.retry_for = retry_for
         # One client, so that the cookie Fly binds a reader to its writes with comes back (httpx sends a
-        # cookie only to the host that set it). No compression: the caps count what arrives.
+        # cookie only to the host that set it).
         self._http = httpx.AsyncClient(
             transport=transport,
             headers={
                 "authorization": authorization,
                 "user-agent": user_agent,
                 "accept": "application/json",
-                "accept-encoding": "identity",
+                **AS_IT_IS,
             },
         )
 
@@ -153,22 +137,17 @@ class Connection:
     async def _once(self, request: httpx.Request, path: str, timeout: float, cap: int) -> Answer:
         method = request.method
         try:
-            # httpx bounds each read; this bounds an answer that trickles.
-            async with asyncio.timeout(timeout + MARGIN_S):
-                response = await self._http.send(request, stream=True)
-                try:
-                    body = await _read(response, cap if response.is_success else ERROR_MAX_BYTES)
-                finally:
-                    await response.aclose()
+            response, body = await whole_answer(self._http, request, most=cap, seconds=timeout + MARGIN_S)
         except TimeoutError as error:
-            raise no_answer("no whole answer in time", method, path, sent=True) from error
+            raise no_answer(TOO_SLOW, method, path, sent=True) from error
+        except BodyRefused as refused:
+            told = refused.response
+            raise unusable(told.status_code, told.headers, str(refused), method, path) from refused
         except httpx.HTTPError as error:
             reason = f"{type(error).__name__}: {error}"
             raise no_answer(reason, method, path, sent=not isinstance(error, _UNSENT)) from error
         if not response.is_success:
-            raise error_from(response.status_code, response.headers, body or b"", method, path)
-        if body is None:
-            raise error_from(response.status_code, response.headers, "answer too large", method, path)
+            raise error_from(response.status_code, response.headers, body, method, path)
         return Answer(response, path, body)
 
 

@@ -15,6 +15,8 @@ import httpx
 
 from flaude_action.errors import FlaudeError
 from flaude_action.github_documents import Pull, Repository
+from flaude_action.http_body import AS_IT_IS, BodyRefused, whole_answer
+from flaude_action.json_document import json_of
 from flaude_action.secret import SecretStr
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import pause
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 TRIES: Final = 3
 PAUSE_S: Final = 1.0
 ANSWER_S: Final = 15.0
+"""For one whole answer, of which there may be as many as tries."""
+ANSWER_MAX_BYTES: Final = 2 * 1024 * 1024
+"""A commit comes with one file's change, of which GitHub sends 1 MB at most."""
 _ID = re.compile(r"[0-9a-f]{40}")
 _LINK = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/])[\x21-\x7e]{1,4000}")
 
@@ -49,11 +54,13 @@ class GitHub:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         pause_s: float = PAUSE_S,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._api_url = api_url
         self._token = token
         self._transport = transport
         self._pause_s = pause_s
+        self._answer_s = answer_s
 
     @cached_property
     def _http(self) -> httpx.AsyncClient:
@@ -62,12 +69,13 @@ class GitHub:
             "accept": "application/vnd.github+json",
             "x-github-api-version": "2022-11-28",
             "user-agent": "flaude-action",
+            **AS_IT_IS,
         }
         if self._token:
             headers["authorization"] = f"Bearer {self._token.get_secret_value()}"
         # Redirects are not followed: a renamed repository must be named anew, and the token stays here.
         return httpx.AsyncClient(
-            base_url=self._api_url, headers=headers, timeout=ANSWER_S, transport=self._transport
+            base_url=self._api_url, headers=headers, timeout=self._answer_s, transport=self._transport
         )
 
     async def __aenter__(self) -> Self:
@@ -85,7 +93,7 @@ class GitHub:
         https://docs.github.com/en/rest/pulls/pulls#get-a-pull-request
         Raises FlaudeError `clone_auth_failed`, `clone_ref_not_found` or `clone_failed`.
         """
-        pull = Pull.read(_json(await self._get(f"/repos/{repository}/pulls/{number}", _PULL)))
+        pull = Pull.read(await self._document(f"/repos/{repository}/pulls/{number}", _PULL))
         if pull is None:
             raise FlaudeError("clone_failed", details="GitHub's answer is not a pull request.")
         return pull
@@ -96,7 +104,7 @@ class GitHub:
         https://docs.github.com/en/rest/repos/repos#get-a-repository
         Raises FlaudeError `clone_auth_failed` or `clone_failed`.
         """
-        found = Repository.read(_json(await self._get(f"/repos/{repository}", _CONTENTS)))
+        found = Repository.read(await self._document(f"/repos/{repository}", _CONTENTS))
         if found is None:
             raise FlaudeError("clone_failed", details="GitHub's answer is not a repository.")
         return found
@@ -108,7 +116,7 @@ class GitHub:
         Raises FlaudeError `clone_auth_failed`, `clone_ref_not_found` or `clone_failed`.
         """
         path = f"/repos/{repository}/commits/{quote(ref)}?per_page=1"  # the pages are of changed files
-        document = _json(await self._get(path, _CONTENTS))
+        document = await self._document(path, _CONTENTS)
         sha, tree = _at(document, "sha"), _at(document, "commit", "tree", "sha")
         if not (_ID.fullmatch(sha) and _ID.fullmatch(tree)):
             raise FlaudeError("clone_failed", details="GitHub's answer is not a commit.")
@@ -121,24 +129,34 @@ class GitHub:
         https://docs.github.com/en/rest/repos/contents#download-a-repository-archive-tar
         Raises FlaudeError `clone_auth_failed`, `clone_ref_not_found` or `clone_failed`.
         """
-        answer = await self._get(f"/repos/{repository}/tarball/{sha}", _CONTENTS, good=(302,))
+        answer, _ = await self._get(f"/repos/{repository}/tarball/{sha}", _CONTENTS, good=(302,))
         link = answer.headers.get("location", "")
         if not _LINK.fullmatch(link):
             raise FlaudeError("clone_failed", details="GitHub did not answer with an archive's link.")
         return SecretStr(link)
 
-    async def _get(self, path: str, refusals: _Refusals, good: tuple[int, ...] = (200,)) -> httpx.Response:
+    async def _document(self, path: str, refusals: _Refusals) -> Any:
+        return json_of((await self._get(path, refusals))[1])
+
+    async def _get(
+        self, path: str, refusals: _Refusals, good: tuple[int, ...] = (200,)
+    ) -> tuple[httpx.Response, bytes]:
         """A good answer; server errors and silence are tried again, a refusal is not."""
         failure = FlaudeError("clone_failed")
         for attempt in range(1, TRIES + 1):
             try:
-                answer = await self._http.get(path)
-            except httpx.TransportError as error:
+                request = self._http.build_request("GET", path)
+                answer, body = await whole_answer(
+                    self._http, request, most=ANSWER_MAX_BYTES, seconds=self._answer_s
+                )
+            except BodyRefused as refused:
+                raise FlaudeError("clone_failed", details=f"GitHub's {refused}.") from refused
+            except (TimeoutError, httpx.RequestError) as error:
                 failure = FlaudeError("clone_failed", details="GitHub did not answer.", dev=repr(error))
             else:
                 if answer.status_code in good:
-                    return answer
-                failure = _refusal(answer, refusals)
+                    return answer, body
+                failure = _refusal(answer, body, refusals)
                 if answer.status_code < 500:
                     break
             if attempt < TRIES:
@@ -163,26 +181,19 @@ _PULL = _Refusals(
 )
 
 
-def _json(answer: httpx.Response) -> Any:
-    try:
-        return answer.json()
-    except (ValueError, RecursionError):
-        return None
-
-
 def _at(document: Any, *path: str) -> str:
     for name in path:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, str) else ""
 
 
-def _refusal(answer: httpx.Response, refusals: _Refusals) -> FlaudeError:
+def _refusal(answer: httpx.Response, body: bytes, refusals: _Refusals) -> FlaudeError:
     """Status -> error. GitHub says 404 also for what the token may not see.
 
     https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
     """
     said = f"GitHub said HTTP {answer.status_code}"
-    dev = "" if answer.has_redirect_location else one_line(answer.text, 500)
+    dev = one_line(body.decode("utf-8", "replace"), 500)
     limited = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
     if answer.status_code == 429 or (answer.status_code == 403 and limited):
         return FlaudeError("clone_failed", details=f"{said}: its rate limit.", retryable="later", dev=dev)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.evidence import moment
 from flaude_action.fly_errors import may_pass
+from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline
 from flaude_guest.protocol import COLLECT_CHUNK_BYTES, GUEST_COMMAND, PROTOCOL, STATUS_WAIT_S, digest
 
@@ -161,10 +162,7 @@ def _worth_repeating(error: FlyAPIError) -> bool:
 
 
 def _document(text: str) -> dict[str, Any] | None:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    document = json_of(text, fraction=float)
     return document if isinstance(document, dict) else None
 
 

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flaude_action.errors import ImageBuildError, ImageError
+from flaude_action.http_body import OUR_WORDS
 from flaude_action.image_reference import PLATFORM
 from flaude_action.untrusted import quoted
 
@@ -61,7 +62,7 @@ def pull_failed(image: Reference, said: str, status: int) -> ImageError:
         return ImageError(
             "image_pull_failed", details=details, hint=hint, dev=said, retryable="user", meta=meta
         )
-    return ImageError("image_pull_failed", details=f"{which} {_answer(status)}", dev=said, meta=meta)
+    return ImageError("image_pull_failed", details=f"{which} {_answer(status, said)}", dev=said, meta=meta)
 
 
 def push_failed(said: str, status: int) -> ImageError:
@@ -73,7 +74,7 @@ def push_failed(said: str, status: int) -> ImageError:
         return ImageError(
             "image_push_failed", details=details, hint=hint, dev=said, retryable="user", meta=meta
         )
-    return ImageError("image_push_failed", details=_answer(status), dev=said, meta=meta)
+    return ImageError("image_push_failed", details=_answer(status, said), dev=said, meta=meta)
 
 
 def build_failed(command_code: int | None, said: str, tail: str) -> ImageBuildError:
@@ -103,5 +104,7 @@ def not_packed(error: OSError) -> ImageError:
     return ImageError("image_build_failed", details=details, hint=hint, dev=str(error))
 
 
-def _answer(status: int) -> str:
+def _answer(status: int, said: str) -> str:
+    if said in OUR_WORDS:
+        return f"The registry answered HTTP {status}: {said}."
     return f"The registry answered HTTP {status}." if status else "The registry gave no good answer."

@@ -5,7 +5,6 @@ The verdict inside is `verdict`'s; here it only becomes the exception that fits 
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action.catalog import CATALOG
 from flaude_action.errors import AgentError, FlaudeError, MachineExitError, MachineTimeout, RunCancelled
+from flaude_action.json_document import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from flaude_action.machine_config import MachineConfig
     from flaude_action.verdict import Verdict
 
+CHANGESET_MARKS = 2_000_000
+"""Of the changeset's document, which has seven or so for a file that was changed."""
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _PULL_IMAGE = "Check that Fly can pull `image:`; if it can, run again, or name another region in `regions:`."
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
@@ -112,10 +114,7 @@ class Outcome:
         The paths are untrusted text.
         """
         path = self.files.get("changeset")
-        try:
-            document = json.loads(path.read_bytes()) if path is not None else {}
-        except (ValueError, RecursionError):
-            return []
+        document = json_of(path.read_bytes(), marks=CHANGESET_MARKS) if path is not None else {}
         rows = document.get("files") if isinstance(document, dict) else None
         return [
             {"path": str(row.get("path")), "status": str(row.get("status")), "size": number(row.get("size"))}

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from flaude_action.http_body import AS_IT_IS, BodyRefused, whole_answer
 from flaude_action.image_reference import is_loopback
+from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline, pause
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 REQUEST_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.5
-DOCUMENT_BYTES: Final = 8 * 1024 * 1024
+DOCUMENT_BYTES: Final = 4 * 1024 * 1024
+"""Registries take no larger manifest.
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests"""
+REDIRECTS: Final = 10
 SAID_CHARS: Final = 500
 _CHALLENGE = re.compile(r'([\w-]+)(\s*=\s*(?:"([^"]*)"|([^\s,"]+)))?')
 """A scheme's name, or a parameter of the scheme that was named last."""
@@ -62,9 +66,9 @@ class Answer:
     def said(self) -> str:
         """The first of the registry's errors, else the body's text."""
         try:
-            error = json.loads(self.body)["errors"][0]
+            error = json_of(self.body)["errors"][0]
             text = f"{error.get('code', '')}: {error.get('message', '')}"
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (LookupError, TypeError, AttributeError):
             text = self.body.decode("utf-8", "backslashreplace")
         return text.strip()[:SAID_CHARS] or "(no text)"
 
@@ -76,10 +80,7 @@ class Answer:
         """The JSON object that was sent, its bytes checked against the digest it was asked for by."""
         if digest and self.digest != digest:
             raise RegistryRefused(self.status, "what was sent does not have the digest that was asked for")
-        try:
-            document = json.loads(self.body)
-        except (ValueError, RecursionError):
-            document = None
+        document = json_of(self.body)
         if not isinstance(document, dict):
             raise RegistryRefused(self.status, "the answer is no JSON object")
         return document
@@ -92,11 +93,9 @@ class RegistryHttp:
         self._credentials = dict(credentials)
         self._patience_s = patience_s
         self._grants: dict[tuple[str, str, bool], str] = {}
-        # A blob may lie elsewhere: httpx follows without our Authorization when the host is another.
         self._http = httpx.AsyncClient(
-            follow_redirects=True,
             timeout=httpx.Timeout(min(REQUEST_S, patience_s)),
-            headers={"user-agent": "flaude-action"},
+            headers={"user-agent": "flaude-action", **AS_IT_IS},
             event_hooks={"request": [_only_tls]},
         )
 
@@ -189,15 +188,11 @@ class RegistryHttp:
         if authorization:
             request.headers["authorization"] = authorization
         try:
-            response = await self._http.send(request, stream=True)
-            try:
-                body = b""
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > DOCUMENT_BYTES:
-                        raise RegistryRefused(response.status_code, "the answer is too large")
-            finally:
-                await response.aclose()
+            response, body = await whole_answer(
+                self._http, request, most=DOCUMENT_BYTES, seconds=self._patience_s, redirects=REDIRECTS
+            )
+        except BodyRefused as refused:
+            raise RegistryRefused(refused.response.status_code, str(refused)) from refused
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RegistryRefused(0, f"{type(error).__name__}: {error}", passing=True) from error
         return Answer(response.url, response.status_code, response.headers, body)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.scripted_http import EndlessBody, ScriptedTransport, Step
 
-from flaude_action import fly_http
+from flaude_action import fly_http, http_body
 from flaude_action.errors import ConfigError, FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_access import BaseUrls, authorization, base_urls
@@ -241,7 +241,7 @@ async def test_huge_answers_are_cut_off() -> None:
     assert good.sent <= fly_http.ANSWER_MAX_BYTES + 2 * 65536
     with pytest.raises(FlyAPIError, match="HTTP 400"):
         await fly.get_machine("a", "1")
-    assert bad.sent <= fly_http.ERROR_MAX_BYTES + 2 * 65536
+    assert bad.sent <= http_body.ERROR_MAX_BYTES + 2 * 65536
     assert good.closed
     assert bad.closed
 

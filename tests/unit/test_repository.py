@@ -21,9 +21,10 @@ REHEARSAL = ACTION / "rehearsal"
 
 # From words to edge: a module imports its own tier and those before it. Every module is in exactly one tier.
 TIERS = {
-    "words": "__init__ catalog errors machine_dockerfile machine_size refused secret untrusted waiting",
+    "words": "__init__ catalog errors json_document machine_dockerfile machine_size refused secret untrusted"
+    " waiting",
     "values": "build_context build_progress claude_args dockerfile dockerignore env_input event"
-    " github_documents image_errors image_recipe image_reference input_rules input_values inputs"
+    " github_documents http_body image_errors image_recipe image_reference input_rules input_values inputs"
     " machine_config redaction runner_protocol verdict workspace_file annotations log_excerpt log_witness"
     " markdown prices evidence repo_spec",
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_cleanup engine_stream github image"

@@ -1,0 +1,83 @@
+"""JSON of others: what is exact, and what is more than we take."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from flaude_action.json_document import MARKS_MAX, json_of
+
+MIB = 2**20
+PEAK_MB = 50
+
+
+@pytest.mark.parametrize(
+    ("text", "document"),
+    [
+        ('{"a": [1, "b", null, true]}', {"a": [1, "b", None, True]}),
+        ("1.50", "1.50"),
+        ("1e999", "1e999"),
+        ("9007199254740993.0", "9007199254740993.0"),
+        ('{"a": 1, "a": 2}', {"a": 2}),
+        ('"\\"[,{"', '"[,{'),
+        ("", None),
+        ("{", None),
+        ("[NaN]", None),
+        ("[-Infinity]", None),
+        ("9" * 5000, None),
+        ("[" * 100_000, None),
+        ('{"a":' * 100_000, None),
+    ],
+)
+def test_what_it_says(text: str, document: Any) -> None:
+    """Fractions stay as they are spelt; what is no JSON, or too deep or long to be any, says nothing."""
+    assert json_of(text) == document
+    assert json_of(text.encode()) == document
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"\xed\xa0\x80", "[1]".encode("utf-16"), "[1]".encode("utf-32")])
+def test_other_encodings(body: bytes) -> None:
+    """JSON between programs is UTF-8: https://www.rfc-editor.org/rfc/rfc8259#section-8.1"""
+    assert json_of(body) is None
+
+
+def test_fractions_as_numbers() -> None:
+    """Who reckons with them says so."""
+    assert json_of("[0.5, 2]", fraction=float) == [0.5, 2]
+
+
+@pytest.mark.parametrize(
+    "unit", ["[],", "{},", '{"":0},', "[[]],", '{"":{}},', '"ab",', '{"":' * 900]
+)
+def test_many_values_in_few_bytes(unit: str) -> None:
+    """Four MiB of the smallest values take no multiple of that in memory."""
+    end = "0" + "}" * 900 + "," if unit.startswith('{"":{"') else ""
+    unit += end
+    body = f"[{(unit * (4 * MIB // len(unit)))[:-1]}]".encode()
+    tracemalloc.start()
+    document = json_of(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert document is None
+    assert peak < PEAK_MB * MIB
+
+
+def test_as_many_as_we_take() -> None:
+    """What does come stays within it as well."""
+    body = ("[" + '{"":0},' * (MARKS_MAX // 2 - 1) + "0]").encode()
+    tracemalloc.start()
+    document = json_of(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(document) == MARKS_MAX // 2
+    assert peak < PEAK_MB * MIB
+
+
+def test_marks_in_a_text_are_none() -> None:
+    """A long text may be of commas alone, be they escaped or not."""
+    for text in ("," * MIB, '",\\' * (MIB // 3), "[{\n" * (MIB // 3)):
+        assert json_of(json.dumps([text])) == [text]
+        assert json_of(json.dumps(text)[:-1]) is None
