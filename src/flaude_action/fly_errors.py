@@ -73,6 +73,7 @@ def unusable(status: int, headers: Mapping[str, str], why: str, method: str, pat
         path=path,
         type=_type_of(status, "", "", method, path),
         details=f"Fly said HTTP {status} to {method} {path}: {why}.",
+        dev="",  # that is for Fly's words
     )
 
 

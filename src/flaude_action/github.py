@@ -150,7 +150,8 @@ class GitHub:
                     self._http, request, most=ANSWER_MAX_BYTES, seconds=self._answer_s
                 )
             except BodyRefused as refused:
-                raise FlaudeError("clone_failed", details=f"GitHub's {refused}.") from refused
+                told = f"GitHub said HTTP {refused.response.status_code}: {refused}."
+                raise FlaudeError("clone_failed", details=told) from refused
             except (TimeoutError, httpx.RequestError) as error:
                 failure = FlaudeError("clone_failed", details="GitHub did not answer.", dev=repr(error))
             else:
