@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from docker.errors import APIError, DockerException, InvalidConfigFile, InvalidVersion
 from docker.utils import kwargs_from_env, version_lt
 
-import docker
 from flaude_action.build_context import DOCKERFILE_NAME
 from flaude_action.engine_cleanup import attempt, sweep, sweep_until_quiet
+from flaude_action.engine_client import EngineClient
 from flaude_action.engine_stream import BROKEN, EngineStream
 from flaude_action.errors import ImageError
 from flaude_action.image_errors import build_failed
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    import docker
     from flaude_action.build_progress import BuildProgress
     from flaude_action.errors import ImageBuildError
     from flaude_action.image_reference import Reference
@@ -183,7 +184,7 @@ class Engine:
 
     def _connect(self, timeout: int) -> docker.APIClient:
         try:
-            api = _Client(version=self._version or None, timeout=timeout, **kwargs_from_env())
+            api = EngineClient(version=self._version or None, timeout=timeout, **kwargs_from_env())
         except InvalidVersion as error:
             raise _too_old(str(error)) from error
         except (InvalidConfigFile, ValueError) as error:
@@ -199,13 +200,6 @@ class Engine:
         for image in reversed(self._made):
             attempt(self._api.remove_image, image)
         self._api.close()
-
-
-class _Client(docker.APIClient):
-    """The SDK's client; which login goes where is `registry_credentials`', not Docker's configuration's."""
-
-    def _set_auth_headers(self, headers: dict[str, str]) -> None:
-        """A build gets none: all that it stands on was pulled before."""
 
 
 @dataclass

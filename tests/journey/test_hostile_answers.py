@@ -1,4 +1,4 @@
-"""Answers that would fill the runner, from Fly, GitHub and a registry: a red step, a small one, through `main`."""
+"""Answers that would fill the runner, from Fly, GitHub and a registry: the step is red, and small."""
 
 from __future__ import annotations
 

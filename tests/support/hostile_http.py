@@ -59,6 +59,11 @@ def once(body: bytes, *headers: str, status: str = "200 OK") -> Answer:
     return answer
 
 
+def chunked(*pieces: bytes) -> Answer:
+    """A whole body in chunks."""
+    return raw(CHUNKED + b"".join(map(chunk, pieces)) + b"0\r\n\r\n")
+
+
 def raw(data: bytes) -> Answer:
     async def answer(send: Send) -> None:
         await send(data)
