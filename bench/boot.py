@@ -38,13 +38,14 @@ def measure(runs: int = 7) -> dict[str, float]:
     """`{layers_mb, total_s, boot_s, checks_s, fetch_s, agent_s}`: our own layers; medians of the runs."""
     image = engines.machine_image()
     with contextlib.redirect_stdout(io.StringIO()):  # a step's log is shown by the tests' own helper
-        found = asyncio.run(_measure(image, runs))
+        found = asyncio.run(phases(image, runs))
     return {"layers_mb": compressed_mb(image, above=engines.base_image())} | {
         f"{name}_s": statistics.median(run[name] for run in found) for name in ("total", *PHASES)
     }
 
 
-async def _measure(image: str, runs: int) -> list[dict[str, float]]:
+async def phases(image: str, runs: int) -> list[dict[str, float]]:
+    """`{total, boot, checks, fetch, agent}` of each run, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         async with stage(Path(folder), script("Done."), image=image) as here:
             return [await _seconds(here) for _ in range(runs + 1)][1:]  # the first reads the disk

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FLAUDE = "flaude==0.6.1"
+_INSTALL = "python -m bench.startup"
 CACHE = Path(os.environ.get("FLAUDE_CACHE") or Path.home() / ".cache" / "flaude-action")
 
 OURS = "from flaude_action.cli import main_entry; main_entry()"
@@ -129,10 +130,23 @@ def our_environment(url: str, workspace: Path) -> dict[str, str]:
 
 def flaude_python() -> Path:
     """A virtual environment of its own, made once; flaude is measured as its users install it."""
-    folder = CACHE / f"bench-{FLAUDE}-{sys.version_info.major}.{sys.version_info.minor}"
+    folder = _flaude_folder()
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    if flaude_missing():
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", FLAUDE], check=True)
         (folder / "ready").touch()
     return python
+
+
+def flaude_missing() -> str:
+    """Why it would have to be installed from PyPI first; empty when it is there."""
+    return "" if (_flaude_folder() / "ready").exists() else f"{FLAUDE} is not installed ({_INSTALL})"
+
+
+def _flaude_folder() -> Path:
+    return CACHE / f"bench-{FLAUDE}-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+if __name__ == "__main__":
+    print(flaude_python())

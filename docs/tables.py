@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from flaude_action import OWNER
 from flaude_action.catalog import CATALOG, WARNINGS, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 110
@@ -109,7 +112,7 @@ def _one_line(description: str) -> str:
     return " ".join(description.split())
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
             for row in [header, ("---",) * len(header), *rows]]  # fmt: skip
 

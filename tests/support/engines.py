@@ -1,6 +1,7 @@
 """The real programs the tests run against: where they are, how they are made, and why one is not here.
 
-An engine is Docker, a registry, the workflow runner `act`, Claude Code, or what checks workflows. It is
+An engine is Docker, a registry, the workflow runner `act`, Claude Code, flaude, or what
+checks workflows. It is
 looked for when a test asks for it; for Docker that includes making the base image. Which tests need which
 is said by markers; `tests/conftest.py` turns a missing one into a skip or, when required, into an error.
 """
@@ -22,6 +23,8 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.startup import flaude_missing
 
 from flaude_action import machine_dockerfile
 
@@ -83,6 +86,7 @@ ENGINES: dict[str, Callable[[], str]] = {
     "claude": functools.cache(_claude_missing),
     "zizmor": functools.cache(_zizmor_missing),
     "workflow_parser": functools.cache(_workflow_parser_missing),
+    "flaude": functools.cache(flaude_missing),
 }
 """For each engine (and marker), why it cannot be used here; an empty string when it can."""
 
