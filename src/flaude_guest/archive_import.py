@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import resource
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,11 @@ from typing import IO, Any, Iterator
 
 STALL_S = 60.0
 CHUNK_BYTES = 256 * 1024
+HEADER_MAX_BYTES = 1024 * 1024
+"""Of one name or link with all that a header says beside it; a path has 4096 bytes at most."""
+MEMORY_MAX_BYTES = 256 * 1024 * 1024
+_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+          tarfile.SOLARIS_XHDTYPE)  # fmt: skip
 _REFUSED = (401, 403, 404, 410)
 _PRINTABLE = frozenset(range(0x20, 0x7F)) - set(b'"\\')
 # A large file goes to the disk piece by piece instead of through the memory of a small machine.
@@ -46,6 +52,27 @@ def main() -> int:
         json.dump({"type": failed.type, "details": str(failed)}, sys.stdout)
         return 1
     return 0
+
+
+def _too_large() -> ImportFailed:
+    return ImportFailed(
+        "clone_archive_unusable", "Reading the archive takes more memory than any commit's does."
+    )
+
+
+class _Entry(tarfile.TarInfo):
+    """What `tarfile` would gather in memory as part of a header is refused by the header's first block."""
+
+    @classmethod
+    def frombuf(cls, *args: Any, **fields: Any) -> _Entry:
+        entry = super().frombuf(*args, **fields)
+        if (entry.type in _NAMES and entry.size > HEADER_MAX_BYTES) or entry.type == tarfile.GNUTYPE_SPARSE:
+            raise _too_large()
+        return entry
+
+    def _proc_gnusparse_10(self, *_: Any) -> None:
+        """A list of places before a file's content, of which no header tells the size."""
+        raise _too_large()
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -74,12 +101,12 @@ def _download(url: str) -> http.client.HTTPResponse:
 class _Bounded:
     """A stream that may not have more than `left` bytes."""
 
-    def __init__(self, stream: gzip.GzipFile, left: int) -> None:
+    def __init__(self, stream: Any, left: int) -> None:
         self._stream = stream
         self._limit = self._left = left
 
     def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        data: bytes = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
             details = "The archive holds more than %d MiB." % (self._limit // 2**20)
@@ -90,11 +117,15 @@ class _Bounded:
 def _into_git(response: IO[bytes], order: dict[str, Any]) -> None:
     process = subprocess.Popen(_FAST_IMPORT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stdin is not None  # noqa: S101 - given as PIPE
+    # Of this process alone, which git is not: it was started before.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX_BYTES, MEMORY_MAX_BYTES))
     try:
         _write_commit(process.stdin, response, order)
         process.stdin.close()
     except BrokenPipeError:
         pass  # its exit code says the same, and its own words are on stderr
+    except (MemoryError, RecursionError):
+        raise _too_large() from None
     except (tarfile.TarError, OSError, EOFError, zlib.error, http.client.HTTPException):
         raise ImportFailed("clone_failed", "The archive did not arrive whole.") from None
     finally:
@@ -113,9 +144,12 @@ def _write_commit(git: IO[bytes], response: IO[bytes], order: dict[str, Any]) ->
     git.write(b"commit %s\n" % order["ref"].encode("ascii"))
     git.write(b"committer flaude-action <noreply@flaude-action> %d +0000\n" % time.time())
     git.write(b"data %d\n%s\n" % (len(message), message))
-    with gzip.GzipFile(fileobj=response) as unzipped:
+    compressed: Any = _Bounded(response, order["max_bytes"])
+    with gzip.GzipFile(fileobj=compressed) as unzipped:
         content: Any = _Bounded(unzipped, order["max_bytes"])
-        with tarfile.open(fileobj=content, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
+        with tarfile.open(
+            fileobj=content, mode="r|", tarinfo=_Entry, encoding="utf-8", errors="surrogateescape"
+        ) as tar:
             for mode, path, member in _entries(tar):
                 git.write(b"M %s inline %s\n" % (mode, _quoted(path)))
                 _write_content(git, tar, member)

@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -276,6 +277,88 @@ def test_a_huge_archive(run: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(archives, "ARCHIVE_MAX_BYTES", 1024 * 1024)
     data = packed(*(member(f"top/{number}", bytes(300_000)) for number in range(10)))
     with answering(body(data)) as (url, _), pytest.raises(CloneFailed) as caught:
+        fetched(run, of(url), tmp_path / "bare")
+    assert caught.value.type == "clone_archive_unusable"
+    assert "more than 1 MiB" in caught.value.details
+
+
+HUGE = 64 * 2**20
+
+
+def unending(*parts: bytes, part: bytes) -> bytes:
+    """A tar.gz that begins so and goes on to a size no machine has memory for; never whole in ours."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, 31)
+    begun = [coder.compress(one) for one in parts]
+    piece = (part * (2**20 // len(part) + 1))[: 2**20]
+    return b"".join([*begun, *(coder.compress(piece) for _ in range(HUGE // 2**20)), coder.flush()])
+
+
+def header(name: str, type_: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = type_, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def sparse_map() -> tuple[bytes, ...]:
+    """A pax header that says: the file begins with a list of places, as text."""
+    info = tarfile.TarInfo("top/a")
+    info.size = HUGE
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "top/a"}
+    return (info.tobuf(tarfile.PAX_FORMAT), b"%d\n" % HUGE)
+
+
+def old_sparse_map() -> bytes:
+    """A header that goes on in another block, as does each of those."""
+    block = bytearray(header("top/a", tarfile.GNUTYPE_SPARSE, 0))
+    block[482] = 1
+    block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
+    return bytes(block)
+
+
+def many_comments() -> bytes:
+    """Each of a size that is taken, on the whole archive, with a key of its own: all are kept."""
+    coder, record = zlib.compressobj(1, zlib.DEFLATED, 31), 2**20 - 512
+    begin = header("x", tarfile.XGLTYPE, record)
+    bodies = (b"%d k%06d=" % (record, key) for key in range(400))
+    blocks = (coder.compress(begin + body.ljust(record - 1, b"x") + b"\n") for body in bodies)
+    return b"".join([*blocks, coder.flush()])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        many_comments,
+        lambda: unending(header("x", tarfile.GNUTYPE_LONGNAME, HUGE), part=b"x"),
+        lambda: unending(header("x", tarfile.GNUTYPE_LONGLINK, HUGE), part=b"x"),
+        lambda: unending(header("x", tarfile.XHDTYPE, HUGE), b"%d path=" % HUGE, part=b"x"),
+        lambda: unending(header("x", tarfile.XGLTYPE, HUGE), b"%d comment=" % HUGE, part=b"x"),
+        lambda: unending(*sparse_map(), part=b"0\n"),
+        lambda: unending(old_sparse_map(), part=(b"0" * 11 + b"\0") * 42 + b"\1" + bytes(7)),
+    ],
+    ids=[
+        "many comments",
+        "long name",
+        "long link",
+        "long path",
+        "long comment",
+        "places",
+        "places, as of old",
+    ],
+)
+def test_an_archive_that_fills_the_memory(run: Git, tmp_path: Path, data: Callable[[], bytes]) -> None:
+    """What tarfile would read whole into memory, and that has no place in a repository, is refused before."""
+    with answering(body(data())) as (url, asked), pytest.raises(CloneFailed) as caught:
+        fetched(run, of(url), tmp_path / "bare")
+    assert (caught.value.type, len(asked)) == ("clone_archive_unusable", 1)
+    assert "more memory" in caught.value.details
+
+
+def test_an_archive_that_unpacks_to_nothing(
+    run: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes that arrive have the same limit, be they as empty as they like."""
+    monkeypatch.setattr(archives, "ARCHIVE_MAX_BYTES", 1024 * 1024)
+    with answering(body(gzip.compress(b"") * 100_000)) as (url, _), pytest.raises(CloneFailed) as caught:
         fetched(run, of(url), tmp_path / "bare")
     assert caught.value.type == "clone_archive_unusable"
     assert "more than 1 MiB" in caught.value.details

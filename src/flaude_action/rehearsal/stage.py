@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from flaude_action.http_body import AS_IT_IS, whole_answer
+from flaude_action.json_document import json_of
 from localfly.githost import serve_githost
 from localfly.serve import serving
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).resolve().parent / "example"
 APP = "local"
+ANSWER_MAX_BYTES = 64 * 1024 * 1024
+"""localfly keeps every request with its body."""
+ANSWER_S = 30.0
 _GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -55,21 +60,24 @@ class LocalStage(Stage):
 
     async def machines(self) -> list[dict[str, Any]]:
         """The machines there are now, as Fly lists them."""
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(
-                f"{self.fly}/v1/apps/{APP}/machines", headers={"authorization": "Bearer rehearsal"}
-            )
-            answer.raise_for_status()
-            return [machine for machine in answer.json() if machine["state"] != "destroyed"]
+        machines = await self._ask(f"/v1/apps/{APP}/machines")
+        return [machine for machine in machines if machine["state"] != "destroyed"]
 
     async def machines_made(self) -> int:
         """How many were created since the beginning."""
-        async with httpx.AsyncClient() as client:
-            requests = (await client.get(f"{self.fly}/_localfly/requests")).json()
+        requests = await self._ask("/_localfly/requests")
         path = f"/v1/apps/{APP}/machines"
         return sum(
             each["method"] == "POST" and each["path"] == path and each["status"] == 200 for each in requests
         )
+
+    async def _ask(self, path: str) -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(headers={"authorization": "Bearer rehearsal", **AS_IT_IS}) as client:
+            request = client.build_request("GET", self.fly + path)
+            answer, body = await whole_answer(client, request, most=ANSWER_MAX_BYTES, seconds=ANSWER_S)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = json_of(body)
+        return found
 
 
 @asynccontextmanager
