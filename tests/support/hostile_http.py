@@ -90,11 +90,11 @@ def for_ever(head: bytes, part: bytes, pause_s: float = 0) -> Answer:
     return answer
 
 
-def _head(*headers: str, status: str = "200 OK") -> bytes:
+def head(*headers: str, status: str = "200 OK") -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode()
 
 
-CHUNKED = _head("Transfer-Encoding: chunked")
+CHUNKED = head("Transfer-Encoding: chunked")
 REDIRECT = "302 Found"
 
 COMPRESSED = {
@@ -112,8 +112,8 @@ COMPRESSED = {
 """Bodies with a content coding, which nobody asked for."""
 TOO_LARGE = {
     "endless, in chunks": for_ever(CHUNKED, chunk(PART)),
-    "endless, to the end of the connection": for_ever(_head(), PART),
-    "a length of 10 GB": for_ever(_head("Content-Length: 10000000000"), b" ", 1),
+    "endless, to the end of the connection": for_ever(head(), PART),
+    "a length of 10 GB": for_ever(head("Content-Length: 10000000000"), b" ", 1),
 }
 """More than any good answer has."""
 ENDLESS = {
@@ -130,18 +130,18 @@ MALFORMED = {
     "an endless header": for_ever(b"HTTP/1.1 200 OK\r\nX: ", PART),
     "endless trailers": for_ever(CHUNKED + b"0\r\n", b"X: %s\r\n" % (b"x" * 1000)),
     "an endless chunk size": for_ever(CHUNKED, b"0" * 1000),
-    "a length of 5,000 digits": raw(_head(f"Content-Length: {'9' * 5000}")),
-    "two lengths": raw(_head("Content-Length: 2", "Content-Length: 3") + b"{}"),
-    "a transfer coding": raw(_head("Transfer-Encoding: gzip, chunked") + chunk(b"{}")),
-    "a negative length": raw(_head("Content-Length: -1")),
+    "a length of 5,000 digits": raw(head(f"Content-Length: {'9' * 5000}")),
+    "two lengths": raw(head("Content-Length: 2", "Content-Length: 3") + b"{}"),
+    "a transfer coding": raw(head("Transfer-Encoding: gzip, chunked") + chunk(b"{}")),
+    "a negative length": raw(head("Content-Length: -1")),
     "no HTTP": raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
 }
 """What is no HTTP, or has no end that an answer may have."""
 REFUSALS = {
     "a bomb": bombs("gzip", "gzip", status="403 Forbidden"),
     "a bomb in a bomb": bombs("gzip, gzip", "gzip", "gzip", status="403 Forbidden"),
-    "an endless text": for_ever(_head("Transfer-Encoding: chunked", status="403 Forbidden"), chunk(PART)),
-    "a text of 10 GB": for_ever(_head("Content-Length: 10000000000", status="403 Forbidden"), PART),
+    "an endless text": for_ever(head("Transfer-Encoding: chunked", status="403 Forbidden"), chunk(PART)),
+    "a text of 10 GB": for_ever(head("Content-Length: 10000000000", status="403 Forbidden"), PART),
 }
 """HTTP 403, and more than anyone reads."""
 

@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from tests.support.hostile_http import (
     COMPRESSED,
@@ -19,15 +20,17 @@ from tests.support.hostile_http import (
     bombs,
     chunk,
     for_ever,
+    head,
     hostile,
     once,
-    whole,
 )
+from tests.support.scripted_http import ScriptedTransport
 
 from flaude_action import fly_http
 from flaude_action.errors import FlaudeError, FlyAPIError
 from flaude_action.fly_access import BaseUrls
 from flaude_action.github import GitHub
+from flaude_action.http_body import whole_answer
 from flaude_action.image_errors import pull_failed
 from flaude_action.image_reference import parse_reference
 from flaude_action.registry import Registry
@@ -35,7 +38,7 @@ from flaude_action.registry_http import RegistryRefused
 from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.support.hostile_http import Hostile
 
@@ -155,8 +158,8 @@ async def test_a_refusal_is_one_whatever_its_text(client: str, name: str) -> Non
 @clients
 async def test_a_redirect_with_an_endless_body(client: str) -> None:
     """Its text is nobody's; the registry's redirect is followed, and the answer there counts."""
-    head = f"HTTP/1.1 {REDIRECT}\r\nLocation: /there\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    async with hostile(for_ever(head, chunk(PART)), once(b"{}", status="403 Forbidden")) as server:
+    redirect = head("Location: /there", "Transfer-Encoding: chunked", status=REDIRECT)
+    async with hostile(for_ever(redirect, chunk(PART)), once(b"{}", status="403 Forbidden")) as server:
         error = await failure(client, server, AMPLE_S)
     assert error.type == CLIENTS[client][1]
     assert (server.asked[1:] == ["GET /there"]) is (client == "registry")
@@ -178,6 +181,41 @@ async def test_a_registry_that_redirects_for_ever() -> None:
         error = await failure("registry", server, AMPLE_S)
     assert error.type == "image_pull_failed"
     assert len(server.asked) <= 12
+
+
+@pytest.mark.parametrize("there", ["http://registry.example/v2/", "ftp://registry.example/", "https://a:b/"])
+async def test_a_redirect_that_is_not_followed(there: str) -> None:
+    """Nobody takes us off TLS, or to an address that is none."""
+    async with hostile(once(b"", f"Location: {there}", status=REDIRECT)) as server:
+        error = await failure("registry", server, UNREPEATED_S)
+    assert error.type == "image_pull_failed"
+    assert "registry.example" not in error.details
+    assert len(server.asked) == 1
+
+
+async def test_others_have_their_turn() -> None:
+    """A body of many small pieces, all of them there, does not keep the event loop to itself."""
+    turns = 0
+
+    class Pieces(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for _ in range(100_000):
+                yield b" "
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    transport = ScriptedTransport([httpx.Response(200, stream=Pieces())])
+    counting = asyncio.ensure_future(count())
+    async with httpx.AsyncClient(transport=transport) as client:
+        request = client.build_request("GET", "http://127.0.0.1/")
+        _, body = await whole_answer(client, request, most=2**20, seconds=AMPLE_S)
+    counting.cancel()
+    assert len(body) == 100_000
+    assert turns > 100
 
 
 @clients
@@ -231,5 +269,6 @@ async def test_no_body_has_no_coding() -> None:
     async with hostile(once(b"", "Content-Encoding: gzip")) as server, Registry() as registry:
         image = parse_reference(f"{server.address}/tools:1")
         await registry.check_access(image)
-        server.to_head = whole(b"", "Content-Encoding: gzip", f"Docker-Content-Digest: {digest}")
+        told = ("Content-Encoding: gzip", "Content-Length: 10000000000", f"Docker-Content-Digest: {digest}")
+        server.to_head = head(*told)
         assert await registry.digest(image) == digest
