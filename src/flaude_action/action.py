@@ -6,6 +6,7 @@ summary `step_report`'s; the engine that runs one machine is `execution`.
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -43,7 +44,9 @@ async def main(environ: Mapping[str, str], report: Report, cancellation: Cancell
             step.inputs = Inputs.from_env(environ)
             report.mask(step.inputs.secrets())
             report.app = step.inputs.fly_app
-            return step.tell(await _run(step, step.inputs, step.artifacts, cancellation))
+            told = await _run(step, step.inputs, step.artifacts, cancellation)
+            # Of a thread the loop is free to hear a cancel, however long what the machine said is.
+            return await asyncio.to_thread(step.tell, told)
         except Exception as error:
             return step.tell(step.failed(error))
 
@@ -71,9 +74,9 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
             with step.logging(artifacts):
                 outcome = await execution.run()
             step.report.save_state({"cleanup": outcome.cleanup})
-            return report_outcome(
-                outcome, step.report, artifacts, inputs,
-                image_source=step.image.source, placed=event.is_about(inputs.repository),
+            return await asyncio.to_thread(
+                report_outcome, outcome, step.report, artifacts, inputs, image_source=step.image.source,
+                placed=event.is_about(inputs.repository), hurried=lambda: cancellation.requested,
             )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ but no files. The log file is written as the run goes, by `step`.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,12 +18,20 @@ from flaude_action.guest_work import FILES
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import BinaryIO
 
     from flaude_action.artifacts import Artifacts
     from flaude_action.outcome import Outcome
     from flaude_action.report import Report
 
+EVENT_MAX_BYTES = 1024 * 1024
+"""Longer lines of the transcript are left out: nothing can interrupt the reading of one as JSON, so it must
+be over before it keeps anybody waiting. What is longer holds pictures, or is no event."""
 _MAKE_ROOM = "Make room on the runner's disk, or use a runner with a larger one, and run again."
+
+
+class Hurried(Exception):
+    """There is no time for this any more."""
 
 
 @dataclass
@@ -42,14 +51,16 @@ class Kept:
         return [why for why in self.lost.values() if failure is None or why not in failure.details]
 
 
-def keep_files(outcome: Outcome, report: Report, artifacts: Artifacts) -> Kept:
-    """Write what there is, the work first."""
+def keep_files(
+    outcome: Outcome, report: Report, artifacts: Artifacts, hurried: Callable[[], bool] = lambda: False
+) -> Kept:
+    """Write what there is, the work first. `hurried` is asked all the while whether to give up the rest."""
     kept = Kept()
     patch, transcript = outcome.files.get("patch"), outcome.files.get("transcript")
     if patch is not None and outcome.changed_files():
         _keep(kept, "patch_file", FILES["patch"], artifacts, partial(artifacts.take, FILES["patch"], patch))
     if transcript is not None:
-        write = partial(redacted_copy, transcript, FILES["transcript"], report, artifacts)
+        write = partial(redacted_copy, transcript, FILES["transcript"], report, artifacts, hurried)
         _keep(kept, "execution_file", FILES["transcript"], artifacts, write)
     return kept
 
@@ -57,15 +68,45 @@ def keep_files(outcome: Outcome, report: Report, artifacts: Artifacts) -> Kept:
 def _keep(kept: Kept, output: str, name: str, artifacts: Artifacts, write: Callable[[], str]) -> None:
     try:
         kept.paths[output] = write()
+    except Hurried:
+        artifacts.remove(name)
+        kept.lost[output] = f"`{output}` was not written: the step was cancelled."
     except OSError as error:
         artifacts.remove(name)  # half a patch would apply, and be taken for the whole
         why = os.strerror(error.errno or 0)
         kept.lost[output] = f"`{output}` could not be written into the workspace ({why})."
 
 
-def redacted_copy(source: Path, name: str, report: Report, artifacts: Artifacts) -> str:
-    """Lines of JSON, without secrets."""
-    with source.open(encoding="utf-8", errors="replace", newline="\n") as given, artifacts.open(name) as file:
-        for line in given:
-            file.write(report.redact_json_line(line).encode("utf-8", "replace"))
+def redacted_copy(
+    source: Path, name: str, report: Report, artifacts: Artifacts, hurried: Callable[[], bool] = lambda: False
+) -> str:
+    """Lines of JSON, without secrets; one that is too long is only counted.
+
+    Raises Hurried when there is hurry, and more left than is done at once.
+    """
+    with source.open("rb") as given, artifacts.open(name) as file:
+        size = os.fstat(given.fileno()).st_size
+        while data := given.readline(EVENT_MAX_BYTES + 1):
+            if size - given.tell() > EVENT_MAX_BYTES and hurried():
+                raise Hurried
+            if len(data) > EVENT_MAX_BYTES and not data.endswith(b"\n"):
+                file.write(_cut_line(len(data) + _skip_line(given)))
+            else:
+                line = data.decode("utf-8", "replace")
+                file.write(report.redact_json_line(line).encode("utf-8", "replace"))
     return artifacts.path(name)
+
+
+def _skip_line(file: BinaryIO) -> int:
+    """How many bytes there were, but for the line's end."""
+    count = 0
+    while data := file.readline(EVENT_MAX_BYTES):
+        count += len(data)
+        if data.endswith(b"\n"):
+            return count - 1
+    return count
+
+
+def _cut_line(count: int) -> bytes:
+    note = {"type": "flaude", "subtype": "line_cut", "bytes": count}
+    return json.dumps(note).encode("ascii") + b"\n"

@@ -5,17 +5,19 @@ The verdict inside is `verdict`'s; here it only becomes the exception that fits 
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.catalog import CATALOG
 from flaude_action.errors import AgentError, FlaudeError, MachineExitError, MachineTimeout, RunCancelled
-from flaude_action.json_document import json_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from flaude_action.evidence import Evidence
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     from flaude_action.machine_config import MachineConfig
     from flaude_action.verdict import Verdict
 
-CHANGESET_MARKS = 2_000_000
-"""Of the changeset's document, which has seven or so for a file that was changed."""
+CHANGESET_ROWS = 500_000
+"""More than this are not read: a row takes at least 130 bytes of a document that has 64 MiB at most."""
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _PULL_IMAGE = "Check that Fly can pull `image:`; if it can, run again, or name another region in `regions:`."
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
+
+
+_FILES = re.compile(r'"files"\s*:\s*\[\s*')
+_NEXT = re.compile(r"\s*,?\s*")
 
 
 def _ignore(_: object) -> None:
@@ -113,12 +119,18 @@ class Outcome:
 
         The paths are untrusted text.
         """
+        return self._changes
+
+    @cached_property
+    def _changes(self) -> list[dict[str, Any]]:
         path = self.files.get("changeset")
-        document = json_of(path.read_bytes(), marks=CHANGESET_MARKS) if path is not None else {}
-        rows = document.get("files") if isinstance(document, dict) else None
+        try:
+            rows = list(_rows(path.read_text("utf-8"))) if path is not None else []
+        except (ValueError, RecursionError):
+            return []
         return [
             {"path": str(row.get("path")), "status": str(row.get("status")), "size": number(row.get("size"))}
-            for row in (rows if isinstance(rows, list) else ())
+            for row in rows
             if isinstance(row, dict)
         ]
 
@@ -149,6 +161,24 @@ class Outcome:
         kind = known_type(verdict.type)
         error = AgentError if CATALOG[kind].phase in _AGENT_PHASES else MachineExitError
         return error(self.machine_id, verdict.exit_code, self.state, logs, type=kind, **told)
+
+
+def _rows(document: str) -> Iterator[Any]:
+    """The members of the document's list `files`, one by one: nothing can interrupt the reading of them all.
+
+    Raises ValueError.
+    """
+    begin, decoder = _FILES.search(document), json.JSONDecoder()
+    if begin is None:
+        return
+    at, rows = begin.end(), 0
+    while not document.startswith("]", at):
+        row, at = decoder.raw_decode(document, at)
+        if (rows := rows + 1) > CHANGESET_ROWS:
+            raise ValueError("more rows than a guest of ours can write")
+        yield row
+        after = _NEXT.match(document, at)
+        at = after.end() if after is not None else at
 
 
 def known_type(type_: str) -> str:

@@ -5,6 +5,9 @@ are the runner's own list (base64 at three offsets, URL, JSON) and a few more. U
 finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, that has invisible
 characters in it (they go where text is shown), or that was cut with the line it stood in.
 https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
+
+Whatever the text is, the time is in proportion to its length and the memory a few times that: a machine can
+repeat for ever what is public of a token. Finding stretches of text and replacing them is `spans`'.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-from itertools import takewhile
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from flaude_action.untrusted import visible
+from flaude_action.spans import DOTS, LINE, apart, beginnings, places, replaced
+from flaude_action.untrusted import TEXT_CHARS, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from flaude_action.spans import Span
 
 MASK = "***"
 SHORTEST = 4
@@ -29,24 +35,23 @@ SHORTEST_FORM = 8
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
 _MARGINS = "|!>"  # what our own renderings put before a line
-_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_KEPT = re.compile(rf"[^\s{_MARGINS}]+")
 _ESCAPED_SPACE = re.compile(r"\\[nrt]")
-_CUT = re.compile(r"\s*(?:$|…|\.\.\.)")
 _ESCAPED_CHAR = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
 
 class Redactor:
     """Knows the secrets and every form of them; `add` may be called at any time.
 
-    What is looked for first is the bare form in the bare text: fast, and it finds everything but short forms.
+    What is looked for first is how each form begins, in the bare text: fast, and mostly it is not there.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._forms: set[str] = set()
-        self._all = self._short = self._wrapped = _any_of(())
-        self._bare: list[str] = []
-        self._heads: set[str] = set()
-        self._longest = 1
+        self._short: list[str] = []
+        self._bare: dict[str, list[str]] = {}
+        self._by_head: dict[str, list[str]] = {}
+        self._shortest = self._longest = SHORTEST_FORM
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
@@ -54,22 +59,29 @@ class Redactor:
             for part in {secret, visible(secret), *secret.splitlines(), *visible(secret).splitlines()}:
                 if len(part.strip()) >= SHORTEST:
                     self._forms |= forms(part.strip())
-        bare = {form: bared(form) for form in self._forms}
-        self._bare = sorted({form for form in bare.values() if len(form) >= SHORTEST_FORM})
-        self._heads = {form[:SHORTEST_FORM] for form in self._bare}
-        self._longest = max(map(len, self._bare), default=1)
-        self._all = _any_of(self._forms)
-        self._short = _any_of(form for form in self._forms if len(bare[form]) < SHORTEST_FORM)
-        self._wrapped = _any_of(self._bare)
+        self._short, self._bare, self._by_head = [], {}, {}
+        for form in sorted(self._forms):
+            bare = bared(form)
+            if len(bare) < SHORTEST_FORM:
+                self._short.append(form)
+            else:
+                self._bare.setdefault(bare, []).append(form)
+        for bare in self._bare:
+            self._by_head.setdefault(bare[:SHORTEST_FORM], []).append(bare)
+        self._shortest = min(map(len, self._short), default=SHORTEST_FORM)
+        self._longest = max(map(len, self._bare), default=SHORTEST_FORM)
 
     def redact(self, text: str) -> str:
         """The text without secrets, also those with line ends, white space or our margins in them.
 
         What cannot be seen stays (emoji are made of it), unless a secret is put together when it goes.
         """
-        text = self._without_cut(self._without("", text))
+        if len(text) < self._shortest or not self._forms:
+            return text
+        text = self._clean(text)
         shown = visible(text)
-        return self._without_cut(self._without("", shown)) if shown != text and self._finds(shown) else text
+        clean = self._clean(shown) if shown != text else shown
+        return clean if clean != shown else text
 
     def redact_json(self, document: Any) -> Any:
         """A copy of a JSON value with every text in it redacted, the names of members included."""
@@ -87,8 +99,12 @@ class Redactor:
         text = _ESCAPED_SPACE.sub("", plain)
         if "\\u" in text:
             text = visible(_ESCAPED_CHAR.sub(lambda code: chr(int(code[1], 16)), text))
-        found = text != plain and self._finds(text)
-        if not found and not self._begins_in(bared(text)):
+        bare = bared(text)
+        begun = self._begun(bare)
+        found = text != plain and (
+            any(form in bare for form in begun) or any(form in text for form in self._short)
+        )
+        if not found and not begun:
             return plain
         try:
             document = json.loads(line)
@@ -106,53 +122,38 @@ class Redactor:
             return lines, ""
         text = "\n".join(lines)
         bare = before + bared(text)
-        if self._begins_in(bare):
-            text = self._without(before, text, bare)
-            if begun := self._begun(bare):
-                end = len(bared(text))
-                text = _masked(text, [(end - begun, end)])
-            text = self._without_cut(text)
-        else:
-            text = self._short.sub(MASK, text)
-        return text.split("\n"), bare[-self._longest :]
+        clean = self._clean(text, before, self._begun(bare))
+        return lines if clean is text else clean.split("\n"), bare[-self._longest :]
 
-    def _finds(self, text: str) -> bool:
-        return self._holds(bared(text)) or self._short.search(text) is not None
+    def after(self, before: str, unseen: str) -> str:
+        """The same `before` once more text has come that is shown nowhere."""
+        return (before + bared(visible(unseen)))[-self._longest :]
 
-    def _begins_in(self, bare: str) -> bool:
-        """Whether there may be anything of a secret: what is asked of every text, so it must be quick."""
-        return any(head in bare for head in self._heads)
+    def _begun(self, bare: str) -> list[str]:
+        """The bare forms that may be in a bare text: what is asked of every text, so it must be quick."""
+        return [form for head, known in self._by_head.items() if head in bare for form in known]
 
-    def _holds(self, bare: str) -> bool:
-        return any(form in bare for form in self._bare)
+    def _clean(self, text: str, before: str = "", begun: list[str] | None = None) -> str:
+        """`text` without secrets, also one that began in `before`; the very same when there is none.
 
-    def _without(self, before: str, text: str, bare: str | None = None) -> str:
-        """`text` without secrets, also one that began in `before`; `bare` is what is bare of the two."""
-        if not self._holds(before + bared(text) if bare is None else bare):
-            return self._short.sub(MASK, text)
-        text = self._all.sub(MASK, text)
-        spans = [match.span() for match in self._wrapped.finditer(before + bared(text))]
-        return _masked(text, [(start - len(before), end - len(before)) for start, end in spans])
-
-    def _without_cut(self, text: str) -> str:
-        """`text` without beginnings of secrets where a line was cut: at its end, or before dots."""
-        forms = [form for form in self._forms if len(form) > SHORTEST_FORM and form[:SHORTEST_FORM] in text]
-        if not forms:
+        As they are written they go first: what stands at the edges of a form may not be in its bare form.
+        """
+        if begun is None:
+            begun = self._begun(before + bared(text))
+        written = [form for bare in begun for form in self._bare[bare]]
+        text = replaced(text, merge(*(places(text, form) for form in (*self._short, *written))), MASK)
+        if not begun:
             return text
-        return "".join(_line_without_cut(line, forms) for line in text.splitlines(keepends=True))
-
-    def _begun(self, bare: str) -> int:
-        """How many characters at the end of a bare text may be the beginning of a secret."""
-        end = bare[-self._longest :]
-        for form in self._bare:
-            start = end.rfind(form[:SHORTEST_FORM])
-            if start >= 0 and form.startswith(end[start:]):
-                return len(end) - start
-        return 0
+        bare = before + bared(text)
+        whole = (places(bare, form) for form in begun)
+        spans = apart(merge(*whole, beginnings(bare, _cuts(text, bare, len(before)), begun)))
+        return replaced(text, _unbared(text, spans, len(before)), MASK)
 
 
 def bared(text: str) -> str:
     """The text without white space and without what stands in margins: the same however it is wrapped."""
+    if len(text) > TEXT_CHARS:  # or the list of its words would be many times as large as itself
+        return "".join(bared(text[at : at + TEXT_CHARS]) for at in range(0, len(text), TEXT_CHARS))
     bare = "".join(text.split())
     for mark in _MARGINS:
         bare = bare.replace(mark, "")
@@ -180,40 +181,30 @@ def _base64_forms(data: bytes) -> Iterable[str]:
             yield encode(b"\0" * offset + data).decode("ascii")[skipped:whole]
 
 
-def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """Longest first, so that of a secret inside a longer one nothing is left; without words nothing fits."""
-    ordered = sorted(words, key=lambda word: (-len(word), word))
-    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+def _cuts(text: str, bare: str, at: int) -> Iterator[Span]:
+    """Where in its bare form, in which it begins `at`, the text may have been cut: ends of lines, and dots.
+
+    With each goes the place after the dots.
+    """
+
+    def line_ends(place: int) -> Iterator[Span]:
+        for line in LINE.finditer(text):
+            place += len(bared(line.group()))
+            yield place, place
+
+    return merge(line_ends(at), (dots.span() for dots in DOTS.finditer(bare)))
 
 
-def _line_without_cut(line: str, forms: Iterable[str]) -> str:
-    for form in forms:
-        start = line.find(form[:SHORTEST_FORM])
-        while start >= 0:
-            same = takewhile(lambda pair: pair[0] == pair[1], zip(line[start:], form, strict=False))
-            end = start + len(list(same))
-            if _CUT.match(line, end):
-                line = line[:start] + MASK + line[end:]
-            start = line.find(form[:SHORTEST_FORM], start + 1)
-    return line
-
-
-def _masked(text: str, spans: list[tuple[int, int]]) -> str:
-    """The text with spans of its bare form hidden. The ends of lines stay."""
-    if not spans:
-        return text
-    kept = [at for at, char in enumerate(text) if not char.isspace() and char not in _MARGINS]
-    pieces, done = [], 0
-    for low, high in spans:
-        places = kept[max(low, 0) : max(high, 0)]
-        if not places:
-            continue
-        first, last = places[0], places[-1] + 1
-        pieces += [text[done:first], _hidden(text[first:last])]
-        done = last
-    return "".join(pieces) + text[done:]
-
-
-def _hidden(text: str) -> str:
-    """Every line of the text as one mask, with its end."""
-    return "".join(MASK + line[len(line.rstrip(_LINE_ENDS)) :] for line in text.splitlines(keepends=True))
+def _unbared(text: str, spans: Iterable[Span], at: int) -> Iterator[Span]:
+    """Spans of a text's bare form, in which it begins `at`, as spans of the text itself."""
+    pieces = (piece.span() for piece in _KEPT.finditer(text))
+    first = last = 0  # of the piece at hand, which is bare from `at` on
+    for low, high in ((max(low, at), high) for low, high in spans if high > at):
+        while at + last - first <= low:
+            at += last - first
+            first, last = next(pieces)
+        start = first + low - at
+        while at + last - first < high:
+            at += last - first
+            first, last = next(pieces)
+        yield start, first + high - at

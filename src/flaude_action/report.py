@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flaude_action.annotations import fitting
+from flaude_action.log_caps import CappedLines, LogCaps
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
 from flaude_action.runner_protocol import command
 from flaude_action.state import save_state
-from flaude_action.untrusted import MARGIN, cut, margin_lines, one_line, visible
+from flaude_action.untrusted import MARGIN, TEXT_CHARS, cut, margin_lines, one_line, portions, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,12 +32,19 @@ TAIL_LINE_CHARS = 1000
 EXCERPT_LINES = 15
 """As many lines of what failed are shown beside what we say of it."""
 _EVENT = f"{MARGIN}[flaude:event:"
+_LEFT_OUT = MARGIN + "[flaude-action: {lines} lines of {size} bytes are left out here]"
+_FILE_FULL = "The log has become too long for its file, which gets only its last lines from here on."
+_LOG_FULL = (
+    "The log has become too long to be shown here; `log_file` has more of it, and its last lines follow."
+)
+_QUOTES_FULL = "This has become too long to be shown here; its last lines follow."
 
 
 class Report:
     """Everything a step says. `environ` names the runner's files; those not set are not written."""
 
-    def __init__(self, environ: Mapping[str, str], stdout: TextIO) -> None:
+    def __init__(self, environ: Mapping[str, str], stdout: TextIO, caps: LogCaps | None = None) -> None:
+        self._caps = caps or LogCaps()
         self._environ = environ
         self._stdout = stdout
         self._redactor = Redactor()
@@ -44,6 +52,8 @@ class Report:
         self._told: dict[Level, int] = {"error": 0, "warning": 0, "notice": 0}
         self._excerpt = LogExcerpt()
         self._log: BinaryIO | None = None
+        self._logged, self._shown = self._new_log()
+        self._quoted = self._quotes()
         self._mute = False
         self._before = ""
         self.app = ""
@@ -83,10 +93,12 @@ class Report:
             self._print(line if own.lstrip().startswith(":") else own)
 
     def log_to(self, file: BinaryIO | None) -> None:
-        """Write the machine's lines to this file as well, whole; None ends it. The caller closes the file."""
-        if self._log is not None:
-            self._write_log("", flush=True)
+        """Write the machine's lines to this file as well; None ends the log. The caller closes the file."""
+        self._logged.end(lambda lines, size: self._write_log(_LEFT_OUT.format(lines=lines, size=size)))
+        self._write_log(flush=True)
+        self._shown.end(self._not_shown)
         self._log = file
+        self._logged, self._shown = self._new_log()
 
     def machine_lines(self, lines: Sequence[str]) -> None:
         """Lines of the machine's log, as they come: to the step log, the log file and the tail.
@@ -94,23 +106,46 @@ class Report:
         The margin goes into the file too: printing that file in a later step must not run commands either.
         Our guest's event lines are for machines: people see them in the file, and under step debug.
         """
-        page, self._before = self._redactor.redact_page(visible("\n".join(lines)).splitlines(), self._before)
-        safe = margin_lines("\n".join(page))
-        if safe:
-            self._write_log("\n".join(safe) + "\n")
+        for _ in self.machine_portions(lines):
+            pass
+
+    def machine_portions(self, lines: Sequence[str]) -> Iterator[None]:
+        """The same, a little with each step of the iteration: others may have their turn in between."""
+        for portion, unseen in portions(lines):
+            page, self._before = self._redactor.redact_page(portion, self._before)
+            if unseen:
+                self._before = self._redactor.after(self._before, unseen)
+            self._take(margin_lines("\n".join(page)))
+            yield
+
+    def _take(self, safe: list[str]) -> None:
+        self._logged.add(safe)
         self._excerpt.see([
             line[len(MARGIN) :] if len(line) < TAIL_LINE_CHARS else cut(line[len(MARGIN) :], TAIL_LINE_CHARS)
             for line in safe
         ])  # fmt: skip
         shown = safe if self.debugging else [line for line in safe if not line.startswith(_EVENT)]
-        if shown:
-            self._print("\n".join(map(cut, shown)))
+        self._shown.add(list(map(cut, shown)))
 
-    def _write_log(self, text: str, *, flush: bool = False) -> None:
+    def _new_log(self) -> tuple[CappedLines, CappedLines]:
+        file = CappedLines(self._caps.file, self._write_log, self._file_is_full)
+        return file, CappedLines(self._caps.shown, self._print, lambda: self.say(_LOG_FULL))
+
+    def _file_is_full(self) -> None:
+        if self._log is not None:
+            self.say(_FILE_FULL)
+
+    def _quotes(self) -> CappedLines:
+        return CappedLines(self._caps.quoted, self._print, lambda: self.say(_QUOTES_FULL))
+
+    def _not_shown(self, lines: int, _: int) -> None:
+        self.say(f"{lines} lines are not shown here. The last ones are:")
+
+    def _write_log(self, lines: str = "", *, flush: bool = False) -> None:
         if self._log is None:
             return
         try:
-            self._log.write(text.encode("utf-8", "replace"))
+            self._log.write(f"{lines}\n".encode("utf-8", "replace") if lines else b"")
             if flush:
                 self._log.flush()
         except OSError as error:  # a full disk here is no reason to lose the run
@@ -127,22 +162,26 @@ class Report:
 
     def safe_lines(self, text: str) -> tuple[str, ...]:
         """The last lines of a tool's text, as they may be shown anywhere."""
-        lines = self.redact(visible(text)).replace("##[", "##\\[").splitlines()
-        return tuple(cut(line, TAIL_LINE_CHARS) for line in lines[-EXCERPT_LINES:])
+        end = max(0, len(text) - TEXT_CHARS)
+        before = self._redactor.after("", text[max(0, end - TEXT_CHARS) : end])
+        lines, _ = self._redactor.redact_page(visible(text[end:]).splitlines(), before)
+        return tuple(cut(line.replace("##[", "##\\["), TAIL_LINE_CHARS) for line in lines[-EXCERPT_LINES:])
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
         """Fold what is said inside. Groups do not nest."""
         self._print(command("group", self.redact(one_line(title))))
+        before, self._quoted = self._quoted, self._quotes()
         try:
             yield
         finally:
+            self._quoted.end(self._not_shown)
+            self._quoted = before
             self._print(command("endgroup"))
 
     def quote(self, text: str) -> None:
         """Untrusted text that is not of the machine's log: an API's own words, a tool's message."""
-        for line in margin_lines(self.redact(visible(text))):
-            self._print(cut(line))
+        self._quoted.add(list(map(cut, margin_lines(self.redact(visible(cut(text, TEXT_CHARS)))))))
 
     def debug(self, text: str) -> None:
         """Untrusted text for those who asked for it by step debug."""
@@ -162,7 +201,10 @@ class Report:
         column: int | None = None,
     ) -> None:
         """An annotation on the run; beyond the runner's ten of a level it becomes a plain line of the log."""
-        title, text = self.redact(one_line(title)), fitting(self.redact(visible(message)).strip())
+        title, text = (
+            self.redact(one_line(title)),
+            fitting(self.redact(visible(cut(message, TEXT_CHARS))).strip()),
+        )
         self._told[level] += 1
         if self._told[level] > ANNOTATIONS or not text:
             self.say(f"{level}: {title}: {text}")

@@ -11,6 +11,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from flaude_action.untrusted import TEXT_CHARS
+
 if TYPE_CHECKING:
     from flaude_action.report import Report
 
@@ -30,6 +32,7 @@ class QuotedStderr(io.TextIOBase):
         lines, end, self._begun = (self._begun + text).rpartition("\n")
         if end:
             self._report.quote(lines)
+        self._begun = self._begun[: 2 * TEXT_CHARS]  # more of a line would not be shown
         return len(text)
 
     def flush(self) -> None:

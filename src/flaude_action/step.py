@@ -5,6 +5,7 @@ What a run's end means for outputs and summary is `step_report`'s; the order of 
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ class Step:
             self.report.say(_PHASES[phase])
 
     async def _lines(self, page: list[LogLine]) -> None:
-        self.report.machine_lines([_shown(line) for line in page])
+        for _ in self.report.machine_portions(list(map(_shown, page))):
+            await asyncio.sleep(0)
 
     def _judged(self, verdict: Verdict) -> None:
         why = f" ({verdict.type})" if verdict.type else ""

@@ -17,6 +17,8 @@ from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, W
 from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flaude_action.artifacts import Artifacts
     from flaude_action.inputs import Inputs
     from flaude_action.outcome import Outcome
@@ -33,14 +35,22 @@ _MAY_READ_LOGS = "Give the token the right to read logs: `fly tokens create depl
 
 
 def report_outcome(
-    outcome: Outcome, report: Report, artifacts: Artifacts, inputs: Inputs, *, image_source: str, placed: bool
+    outcome: Outcome,
+    report: Report,
+    artifacts: Artifacts,
+    inputs: Inputs,
+    *,
+    image_source: str,
+    placed: bool,
+    hurried: Callable[[], bool] = lambda: False,
 ) -> RunReport:
-    """Everything the step has to tell about a run that had a machine.
+    """Everything the step has to tell about a run that had a machine; call it in a thread, it takes its time.
 
     `placed` says that the work's repository is the workflow's, so that its paths mean something to GitHub.
+    `hurried` is asked whether what is no work, but takes long, is to be given up.
     """
     tail = report.tail(TAIL_LINES)
-    kept = keep_files(outcome, report, artifacts)
+    kept = keep_files(outcome, report, artifacts, hurried)
     failure = outcome.failure(list(tail)) or kept.failure()
     outputs = _outputs(outcome, kept, artifacts.path(LOG_FILE), inputs, image_source)
     if failure is not None:

@@ -6,7 +6,12 @@ reader sees. Taking secrets out is `redaction`'s; Markdown is `summary`'s; print
 
 from __future__ import annotations
 
+import io
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 MARGIN = "| "
 """Stands before every untrusted line. The runner takes `::command::` only at the start of a line (white space
@@ -14,7 +19,12 @@ apart), so a line that starts with a visible character is never one.
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands"""
 
 LINE_CHARS = 4000
-"""Longer lines are cut in the step log; the log file has them whole."""
+"""Longer lines are cut in the step log; the log file has more of them."""
+TEXT_CHARS = 32 * 1024
+"""Longer lines are cut before anything else is done with them; our guest's have at most 8 KiB. So much text
+at a time, whatever it is, also keeps nobody waiting for longer than 50 ms."""
+PORTION_CHARS, PORTION_LINES = 16 * 1024, 1000
+"""Shorter lines are handled so many at a time, for the same reason."""
 
 # Whole escape sequences first, or their visible remains ("[31m") would litter the log.
 _ESCAPES = re.compile(
@@ -29,13 +39,26 @@ _INVISIBLE = re.compile(
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\ud800-\udfff]"
 )
+_INVISIBLE_ASCII = dict.fromkeys(code for code in range(128) if _INVISIBLE.match(chr(code)))
 
 
 def visible(text: str) -> str:
     """The text without escape sequences and invisible characters; line terminators stay, all of them."""
     if "\x1b" in text:
-        text = _ESCAPES.sub("", text)
-    return _INVISIBLE.sub("", text)
+        text = _freed(text, _ESCAPES)
+    # Most of every log, and ten times as fast.
+    return text.translate(_INVISIBLE_ASCII) if text.isascii() else _freed(text, _INVISIBLE)
+
+
+def _freed(text: str, of: re.Pattern[str]) -> str:
+    if len(text) <= TEXT_CHARS:
+        return of.sub("", text)
+    kept, done = io.StringIO(), 0  # `sub` holds all pieces at once: many times the text
+    for found in of.finditer(text):
+        kept.write(text[done : found.start()])
+        done = found.end()
+    kept.write(text[done:])
+    return kept.getvalue() if done else text
 
 
 def margin_lines(text: str) -> list[str]:
@@ -47,10 +70,49 @@ def margin_lines(text: str) -> list[str]:
     return [MARGIN + line for line in visible(text).replace("##[", "##\\[").splitlines()]
 
 
+def portions(texts: Iterable[str]) -> Iterator[tuple[list[str], str]]:
+    """What can be seen of untrusted texts as lines: a bounded number of bounded lines at a time, never none.
+
+    With them comes what was cut off the last one, as far as a secret could reach from it into what follows:
+    the end of a secret must not be shown because its beginning was not.
+    """
+    short: list[str] = []
+    room = PORTION_CHARS
+    for text in texts:
+        if short and len(text) > room:
+            yield from _portions("\n".join(short), "")
+            short, room = [], PORTION_CHARS
+        if len(text) > room:
+            yield from _portions(text[:TEXT_CHARS], text[TEXT_CHARS:])
+        else:
+            short.append(text)
+            room -= len(text)
+    yield from _portions("\n".join(short), "")
+
+
+def _portions(text: str, missing: str) -> Iterator[tuple[list[str], str]]:
+    lines = visible(text).splitlines()
+    if missing:
+        lines[-1:] = ["".join(lines[-1:]) + _missing(len(missing))]
+    if lines and len(lines) <= PORTION_LINES and len(text) <= PORTION_CHARS:
+        yield lines, ""
+        return
+    while lines:
+        count, room = 0, PORTION_CHARS
+        while count < min(len(lines), PORTION_LINES) and (room >= len(lines[count]) or not count):
+            room -= len(lines[count])
+            count += 1
+        given, lines = lines[:count], lines[count:]
+        yield given, "" if lines else missing[-TEXT_CHARS:]
+
+
+def _missing(count: int) -> str:
+    return f" … [{count} more characters]"
+
+
 def cut(line: str, limit: int = LINE_CHARS) -> str:
     """A line of at most `limit` characters and a note of how many are missing."""
-    more = len(line) - limit
-    return line if more <= 0 else f"{line[:limit]} … [{more} more characters]"
+    return line if len(line) <= limit else line[:limit] + _missing(len(line) - limit)
 
 
 def one_line(text: str, limit: int = 200) -> str:
