@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import io
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from flaude_action.report import Report
-    from flaude_action.waiting import Cancellation
 
 Options = argparse.ArgumentParser
 
@@ -156,10 +154,11 @@ def _stage(work: Callable[[dict[str, str], Report], Coroutine[Any, Any, int]]) -
 
 
 async def _main(environ: dict[str, str], report: Report) -> int:
+    from flaude_action.signals import Listener
     from flaude_action.waiting import Cancellation
 
     cancellation = Cancellation()
-    _listen(cancellation)
+    Listener(cancellation).listen()
     from flaude_action import action  # loaded when a cancel is heard already
 
     return await action.main(environ, report, cancellation)
@@ -176,18 +175,6 @@ def _stdout() -> TextIO:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     return sys.stdout
-
-
-def _listen(cancellation: Cancellation) -> None:
-    """The runner cancels with SIGINT, 7.5 s later SIGTERM, 2.5 s later SIGKILL.
-
-    https://docs.github.com/en/actions/reference/workflow-cancellation-reference
-    """
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, cancellation.request)
-    loop.add_signal_handler(signal.SIGTERM, lambda: cancellation.request(at_once=True))
-    # The container's program has held them back until here.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _run(work: Coroutine[Any, Any, int]) -> int:

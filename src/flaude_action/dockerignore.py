@@ -9,17 +9,75 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from flaude_action.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+_ANY, _ANY_NAME, _ANY_FOLDERS = ".*", "[^/]*", "(?:.*/)?"
+_STARS = (_ANY, _ANY_NAME, _ANY_FOLDERS)
 
 
 @dataclass(frozen=True)
 class _Pattern:
     keeps: bool
-    regex: re.Pattern[str]
-    """Of whole paths: what the pattern names, and everything inside it."""
+    parts: tuple[str, ...]
+    """A regular expression, part by part: each is one character, or one of the stars."""
     literal: str
     """The folders before the first wildcard."""
+
+    def fits(self, path: str) -> bool:
+        """Whether it names the path, or a folder that it is in."""
+        if self._regex is not None:
+            return self._regex.fullmatch(path) is not None
+        return _fits(self._letters, path)
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str] | None:
+        """With more stars an expression could be tried for ever: patterns and names are a pull request's."""
+        few = sum(part in _STARS for part in self.parts) <= 2
+        return re.compile("".join(self.parts) + "(?:/.*)?", re.DOTALL) if few else None
+
+    @cached_property
+    def _letters(self) -> list[str | re.Pattern[str]]:
+        return [part if part in _STARS else re.compile(part, re.DOTALL) for part in self.parts]
+
+
+def _fits(parts: Sequence[str | re.Pattern[str]], path: str) -> bool:
+    """The same as the expression says, character by character, for all its parts at once."""
+    # Where a match may have come to: before a part, or, as a negative number, inside of some folders.
+    places = _with_none(parts, {0})
+    for char in path:
+        if len(parts) in places and char == "/":
+            return True
+        places = _with_none(parts, {after for place in places for after in _after(parts, place, char)})
+    return len(parts) in places
+
+
+def _after(parts: Sequence[str | re.Pattern[str]], place: int, char: str) -> tuple[int, ...]:
+    """The places that a character leads to."""
+    if place == len(parts):
+        return ()
+    at = -place - 1 if place < 0 else place
+    part = parts[at]
+    if part == _ANY_FOLDERS:
+        return (-at - 1, at + 1) if char == "/" else (-at - 1,)
+    if isinstance(part, str):
+        return () if part == _ANY_NAME and char == "/" else (at,)
+    return (at + 1,) if part.match(char) else ()
+
+
+def _with_none(parts: Sequence[str | re.Pattern[str]], places: set[int]) -> set[int]:
+    """The places, and those that no character leads to."""
+    for place in sorted(places):
+        while 0 <= place < len(parts) and isinstance(parts[place], str):
+            place += 1
+            places.add(place)
+    return places
 
 
 class DockerIgnore:
@@ -33,7 +91,7 @@ class DockerIgnore:
         """Whether the path (relative, with `/`) is left out."""
         ignored = False
         for pattern in self._patterns:
-            if pattern.keeps == ignored and pattern.regex.fullmatch(path):
+            if pattern.keeps == ignored and pattern.fits(path):
                 ignored = not pattern.keeps
         return ignored
 
@@ -69,31 +127,32 @@ def _pattern(line: str) -> _Pattern:
         raise LookupError("there is no pattern after the !")
     path = posixpath.normpath(path).lstrip("/")
     if path == ".":  # the context itself: no pattern for its parts
-        return _Pattern(keeps, re.compile(r"(?!)"), "")
+        return _Pattern(keeps, ("(?!)",), "")
     literal = path.partition("*")[0].partition("?")[0].partition("[")[0].partition("\\")[0]
     folders = path if literal == path else literal.rpartition("/")[0]
-    return _Pattern(keeps, re.compile(f"{_translated(path)}(?:/.*)?", re.DOTALL), folders)
+    parts = tuple(_translated(path))
+    re.compile("".join(parts))
+    return _Pattern(keeps, parts, folders)
 
 
-def _translated(path: str) -> str:
-    regex, at = "", 0
+def _translated(path: str) -> Iterator[str]:
+    at = 0
     while at < len(path):
         char = path[at]
         if path.startswith("**", at):
             at += 2
             if path.startswith("/", at):
                 at += 1
-            regex += ".*" if at >= len(path) else "(?:.*/)?"
+            yield _ANY if at >= len(path) else _ANY_FOLDERS
             continue
         if char == "[":
             end = path.index("]", at + 2) if "]" in path[at + 2 :] else len(path)
-            regex += path[at : end + 1]
+            yield path[at : end + 1]
             at = end + 1
             continue
         if char == "\\":
             at += 1
-            regex += re.escape(path[at])
+            yield re.escape(path[at])
         else:
-            regex += {"*": "[^/]*", "?": "[^/]"}.get(char) or re.escape(char)
+            yield {"*": _ANY_NAME, "?": "[^/]"}.get(char) or re.escape(char)
         at += 1
-    return regex

@@ -62,11 +62,11 @@ def parse_reference(text: str) -> Reference:
     if host in (HUB, "index.docker.io"):
         host, path = HUB, path if "/" in path else f"library/{path}"
     good = (
-        _HOST.fullmatch(host)
+        len(text) <= 512
+        and _HOST.fullmatch(host)
         and _PATH.fullmatch(path)
         and (_TAG.fullmatch(tag) if ":" in rest.removeprefix(host) else True)
         and (_DIGEST.fullmatch(digest) if "@" in text else True)
-        and len(text) <= 512
     )
     if not good:
         raise ConfigError(

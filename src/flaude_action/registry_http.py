@@ -201,7 +201,8 @@ class RegistryHttp:
 def bearer_challenge(header: str) -> dict[str, str]:
     """What a `www-authenticate` wants for a Bearer token; other schemes may stand before or after it."""
     scheme, asked = "", {}
-    for name, value, quoted, bare in _CHALLENGE.findall(header):
+    for found in _CHALLENGE.finditer(header):
+        name, value, quoted, bare = found.groups("")
         if not value:
             scheme = name.lower()
         elif scheme == "bearer":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from flaude_action.dockerignore import DockerIgnore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flaude_action.dockerignore import DockerIgnore, _fits, _pattern
 from flaude_action.errors import ConfigError
 
 
@@ -67,3 +71,23 @@ def test_a_pattern_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match=r"a pattern that cannot be read, in line 3\.") as raised:
         DockerIgnore(f"# secret\n\n{text}\n")
     assert text not in raised.value.message.replace("`.dockerignore`", "")
+
+
+@pytest.mark.parametrize("pattern", ["**/" * 8 + "x", "*a" * 8 + "b", "**a" * 8 + "b", "**/*a*a*a*a*b/**/c"])
+def test_a_pattern_with_many_stars_is_no_trap(pattern: str) -> None:
+    """Patterns and names are a pull request's; no expression for them can be stopped once it is tried."""
+    assert not DockerIgnore(pattern).ignores("a" * 100 + "/a" * 200)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "/", "*", "**", "**/", "?", "[ab]", r"\\*"]), min_size=1, max_size=8),
+    st.text("ab/*", min_size=1, max_size=12),
+)
+def test_many_stars_mean_what_few_do(words: list[str], path: str) -> None:
+    """Both ways to look for a pattern say the same."""
+    try:
+        pattern = _pattern("".join(words))
+    except LookupError:
+        return
+    regex = re.compile("".join(pattern.parts) + "(?:/.*)?", re.DOTALL)
+    assert _fits(pattern._letters, path) == (regex.fullmatch(path) is not None)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
+import sys
+import tracemalloc
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaude_action.redaction import MASK, Redactor, bared
+from flaude_action.redaction import MASK, Redactor, bared, forms
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
@@ -186,3 +189,62 @@ def test_json_values() -> None:
     redactor = Redactor(["123456"])
     value = {"123456": ["x123456", 123456, None, True, {"a": ("123456",)}]}
     assert redactor.redact_json(value) == {MASK: [f"x{MASK}", 123456, None, True, {"a": [MASK]}]}
+
+
+def beginnings(form: str) -> set[str]:
+    return {form[:size] for size in range(8, len(form))}
+
+
+def searched(text: str, secret: str) -> list[str]:
+    """In the slowest way: the forms that are in a text, and the beginnings that stand before a cut in it."""
+    bare = bared(text.replace(MASK, "<"))
+    whole = [form for form in map(bared, forms(secret)) if len(form) >= 8 and form in bare]
+    ends = [bared(text[: cut.start()].replace(MASK, "<")) for cut in re.finditer(r"\n|$|…|\.\.\.", text)]
+    starts = {start for form in forms(secret) for start in beginnings(bared(form))}
+    cut = [start for start in starts for end in ends if end.endswith(start)]
+    return whole + cut
+
+
+PIECES = ["ab", "abab", "abc", "ba", "c", "a", " ", "\n", "|", "...", "…", ".", "x", "YWJh", "6162", "\u200b"]
+STRANGE = [
+    "abababab",
+    "ababababc",
+    "abcabcabca",
+    "aaaaaaaaaa",
+    "ab ab|ab!ab>ab",
+    "abab...ababab",
+    "abab…abab…ab",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(STRANGE), st.lists(st.sampled_from(PIECES), max_size=30), st.integers(0, 14))
+def test_nothing_of_a_secret_is_left(secret: str, pieces: list[str], size: int) -> None:
+    """Nor of its beginning, of 8 characters or more, where the text was cut: also where a secret repeats itself,
+    where it holds dots itself, and where it lies within another."""
+    text = "".join(pieces) + secret[:size]
+    for redacted in (
+        Redactor([secret]).redact(text),
+        "\n".join(Redactor([secret]).redact_page(text.split("\n"), "")[0]),
+    ):
+        assert not searched(redacted, secret)
+        assert redacted.count("\n") == text.count("\n")
+        if not searched(visible(text), secret):
+            assert redacted == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["aa ", "|", "a\n", "a\u200b", "\x1b[m", "word ", "sk-ant-o...", TOKEN := "sk-ant-" + "0123456789" * 4],
+)
+def test_memory_is_bounded(piece: str) -> None:
+    """A text takes a few times its own size, not many times: no object for each of its words."""
+    text = piece * (1024 * 1024 // len(piece))
+    redactor = Redactor([TOKEN, "word"])
+    tracemalloc.start()
+    try:
+        redactor.redact(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * sys.getsizeof(text)

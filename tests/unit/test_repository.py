@@ -34,7 +34,7 @@ TIERS = {
     " machine outcome preflight run run_result step step_report"
     " kept_files launch life log_lines machine_history streaming_run",
     "story": "action",
-    "edge": "__main__ cli doctor doctor_probes local",
+    "edge": "__main__ cli doctor doctor_probes local signals",
 }
 TIER_OF = {module: rank for rank, names in enumerate(TIERS.values()) for module in names.split()}
 EDGE = TIER_OF["cli"]
