@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 MB = 1024 * 1024
 
+LEFT_OUT = "[flaude-action: {lines} lines of {size} bytes are left out here]"
+FILE_FULL = "The log has become too long for its file, which gets only its last lines from here on."
+LOG_FULL = (
+    "The log has become too long for this page: `log_file` has more of it, and its end will follow here."
+)
+QUOTES_FULL = "This has become too long for this page; its end will follow."
+
 
 @dataclass(frozen=True)
 class Cap:

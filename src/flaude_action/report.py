@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flaude_action.annotations import fitting
-from flaude_action.log_caps import CappedLines, LogCaps
+from flaude_action.log_caps import FILE_FULL, LEFT_OUT, LOG_FULL, QUOTES_FULL, CappedLines, LogCaps
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
 from flaude_action.runner_protocol import command
@@ -32,12 +32,6 @@ TAIL_LINE_CHARS = 1000
 EXCERPT_LINES = 15
 """As many lines of what failed are shown beside what we say of it."""
 _EVENT = f"{MARGIN}[flaude:event:"
-_LEFT_OUT = MARGIN + "[flaude-action: {lines} lines of {size} bytes are left out here]"
-_FILE_FULL = "The log has become too long for its file, which gets only its last lines from here on."
-_LOG_FULL = (
-    "The log has become too long to be shown here; `log_file` has more of it, and its last lines follow."
-)
-_QUOTES_FULL = "This has become too long to be shown here; its last lines follow."
 
 
 class Report:
@@ -94,7 +88,9 @@ class Report:
 
     def log_to(self, file: BinaryIO | None) -> None:
         """Write the machine's lines to this file as well; None ends the log. The caller closes the file."""
-        self._logged.end(lambda lines, size: self._write_log(_LEFT_OUT.format(lines=lines, size=size)))
+        self._logged.end(
+            lambda lines, size: self._write_log(MARGIN + LEFT_OUT.format(lines=lines, size=size))
+        )
         self._write_log(flush=True)
         self._shown.end(self._not_shown)
         self._log = file
@@ -129,17 +125,17 @@ class Report:
 
     def _new_log(self) -> tuple[CappedLines, CappedLines]:
         file = CappedLines(self._caps.file, self._write_log, self._file_is_full)
-        return file, CappedLines(self._caps.shown, self._print, lambda: self.say(_LOG_FULL))
+        return file, CappedLines(self._caps.shown, self._print, lambda: self.say(LOG_FULL))
 
     def _file_is_full(self) -> None:
         if self._log is not None:
-            self.say(_FILE_FULL)
+            self.say(FILE_FULL)
 
     def _quotes(self) -> CappedLines:
-        return CappedLines(self._caps.quoted, self._print, lambda: self.say(_QUOTES_FULL))
+        return CappedLines(self._caps.quoted, self._print, lambda: self.say(QUOTES_FULL))
 
     def _not_shown(self, lines: int, _: int) -> None:
-        self.say(f"{lines} lines are not shown here. The last ones are:")
+        self.say(f"{lines} lines are not shown here.")
 
     def _write_log(self, lines: str = "", *, flush: bool = False) -> None:
         if self._log is None:

@@ -220,8 +220,8 @@ STRANGE = [
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(STRANGE), st.lists(st.sampled_from(PIECES), max_size=30), st.integers(0, 14))
 def test_nothing_of_a_secret_is_left(secret: str, pieces: list[str], size: int) -> None:
-    """Nor of its beginning, of 8 characters or more, where the text was cut: also where a secret repeats itself,
-    where it holds dots itself, and where it lies within another."""
+    """Nor of its beginning, of 8 characters or more, where the text was cut: also where a secret repeats
+    itself, where it holds dots, and where it lies within another."""
     text = "".join(pieces) + secret[:size]
     for redacted in (
         Redactor([secret]).redact(text),
@@ -233,9 +233,12 @@ def test_nothing_of_a_secret_is_left(secret: str, pieces: list[str], size: int) 
             assert redacted == text
 
 
+TOKEN = "sk-ant-" + "0123456789" * 4
+
+
 @pytest.mark.parametrize(
     "piece",
-    ["aa ", "|", "a\n", "a\u200b", "\x1b[m", "word ", "sk-ant-o...", TOKEN := "sk-ant-" + "0123456789" * 4],
+    ["aa ", "|", "a\n", "a\u200b", "\x1b[m", "word ", "sk-ant-o...", TOKEN],
 )
 def test_memory_is_bounded(piece: str) -> None:
     """A text takes a few times its own size, not many times: no object for each of its words."""

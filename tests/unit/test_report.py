@@ -13,12 +13,13 @@ from tests.support import runner
 from flaude_action.annotations import MESSAGE_CHARS, Finding, utf16_units
 from flaude_action.artifacts import Artifacts
 from flaude_action.errors import ConfigError, FlaudeError
+from flaude_action.log_caps import Cap, LogCaps
 from flaude_action.log_excerpt import TAIL_LINES
 from flaude_action.publish import add_summary, publish, set_outputs
 from flaude_action.redaction import bared
 from flaude_action.report import ANNOTATIONS, Report
 from flaude_action.run_report import Outputs, RunReport, Warned, rendered
-from flaude_action.untrusted import LINE_CHARS
+from flaude_action.untrusted import LINE_CHARS, TEXT_CHARS
 
 SECRET = "sk-ant-api03-0123456789"
 EVIDENCE = {
@@ -35,13 +36,13 @@ MACHINE = {
 class Step:
     """A report with a step log to look into and the runner's files in a folder."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    def __init__(self, folder: Path, caps: LogCaps | None = None, **environ: str) -> None:
         self.folder = folder
         self.stdout = io.StringIO()
         files = {
             name: str(folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_STATE")
         }
-        self.report = Report(files | environ, self.stdout)
+        self.report = Report(files | environ, self.stdout, caps)
 
     @property
     def log(self) -> runner.StepLog:
@@ -183,6 +184,104 @@ def test_a_secret_wrapped_over_lines_is_nowhere(step: Step) -> None:
     step.report.machine_lines([f"x{SECRET[:9]}", f"{SECRET[9:]}y"])
     assert step.report.tail(2) == ("| x***", "| ***y")
     assert "| ***y" in step.log.shown
+
+
+def test_long_lines_are_cut_early(step: Step, tmp_path: Path) -> None:
+    """More of a line than anybody looks at goes nowhere, but is counted; the next line is there."""
+    with (tmp_path / "log").open("wb") as file:
+        step.report.log_to(file)
+        step.report.machine_lines(
+            ["x" * (TEXT_CHARS + 5), "\u20ac" * TEXT_CHARS, "\n" * (TEXT_CHARS + 7), "end"]
+        )
+        step.report.log_to(None)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[0] == "| " + "x" * TEXT_CHARS + " … [5 more characters]"
+    assert lines[1] == "| " + "\u20ac" * TEXT_CHARS
+    assert lines[-2:] == ["|  … [7 more characters]", "| end"]
+    step.report.quote("y" * (TEXT_CHARS + 5))
+    assert (
+        step.log.shown[-1]
+        == "| " + "y" * (LINE_CHARS - 2) + f" … [{TEXT_CHARS + 24 - LINE_CHARS} more characters]"
+    )
+
+
+@pytest.mark.parametrize("size", range(1, len(SECRET)))
+@pytest.mark.parametrize("wrap", ["", "\u200b", " "])
+def test_a_secret_is_not_left_in_part_where_a_line_is_cut(step: Step, size: int, wrap: str) -> None:
+    """Neither its beginning before the cut, nor its end in the line after the one that was cut."""
+    step.report.mask([SECRET])
+    begun, ended = wrap.join(SECRET[:size]), SECRET[size:]
+    step.report.machine_lines(["x" * (TEXT_CHARS - len(begun)) + begun + "y" * 9, "a"])
+    step.report.quote("x" * (TEXT_CHARS - len(begun)) + begun + "y" * 9)
+    step.report.machine_lines(["x" * TEXT_CHARS + begun, ended + "z", "b"])
+    shown = "\n".join([*step.log.shown, *step.report.tail(10)])
+    assert not any(SECRET[:length] in bared(shown) for length in range(8, len(SECRET)))
+    assert SECRET[size:] + "z" not in shown
+    assert "| b" in shown
+
+
+def test_a_tool_s_text_is_shown_from_its_end(step: Step) -> None:
+    """Its last lines, without the end of a secret that began before what is looked at."""
+    step.report.mask([SECRET])
+    text = "x" * TEXT_CHARS + SECRET[:9] + "\n" + SECRET[9:] + "\n" + "y" * (TEXT_CHARS - len(SECRET[9:]) - 1)
+    assert step.report.safe_lines(text)[0] == "***"
+    assert step.report.safe_lines("\n".join(map(str, range(10**6))))[-1] == str(10**6 - 1)
+
+
+SMALL = LogCaps(file=Cap(2000, 1000), shown=Cap(1000, 400, 10), quoted=Cap(500, 100, 3))
+
+
+@pytest.mark.parametrize("pages", [1, 50, 1000])
+@pytest.mark.parametrize("word", ["y", "\u20ac\u20ac\u20ac", "\U0001f600" * 300], ids=["y", "euro", "long"])
+def test_a_log_that_does_not_end(tmp_path: Path, word: str, pages: int) -> None:
+    """File and step log have its beginning and its end, each within its cap, and say once that it is cut."""
+    step = Step(tmp_path, SMALL)
+    lines = [f"{word}{number}" for number in range(1000)]
+    with (tmp_path / "log").open("wb") as file:
+        step.report.log_to(file)
+        for start in range(0, 1000, 1000 // pages):
+            step.report.machine_lines(lines[start : start + 1000 // pages])
+        step.report.log_to(None)
+    written = (tmp_path / "log").read_bytes()
+    assert len(written) < 3000 + 100
+    text = written.decode().splitlines()
+    (note,) = [line for line in text if "are left out here" in line]
+    at = text.index(note)
+    left = int(note.split("[flaude-action: ")[1].split()[0])
+    assert [line[2:] for line in text[:at] + text[at + 1 :]] == lines[:at] + lines[at + left :]
+    shown = "\n".join(step.log.shown)
+    assert len(shown.encode()) < 1400 + 500
+    for said in ("too long for its file", "too long for this page", "lines are not shown here"):
+        assert shown.count(said) == 1
+    if len(word) < 300:
+        assert f"| {lines[0]}\n" in shown
+        assert step.log.shown[-1] == f"| {lines[-1]}"
+    assert step.report.tail(1)[0].startswith(f"| {word}"[:50])
+
+
+def test_a_log_within_its_cap_is_whole(tmp_path: Path) -> None:
+    """Nothing is said of it, and a second log has its own room."""
+    step = Step(tmp_path, SMALL)
+    for name in ("a", "b"):
+        with (tmp_path / name).open("wb") as file:
+            step.report.log_to(file)
+            step.report.machine_lines(["x" * 97] * 10)
+            step.report.log_to(None)
+        assert (tmp_path / name).read_text() == f"| {'x' * 97}\n" * 10
+    assert step.log.shown == [f"| {'x' * 97}"] * 20
+
+
+def test_quotes_that_do_not_end(tmp_path: Path) -> None:
+    """A build's output has a cap of its own, with its last lines at the end of its group; after it there is
+    room again."""
+    step = Step(tmp_path, SMALL)
+    with step.report.group("Build"):
+        for number in range(1000):
+            step.report.quote(f"step {number}")
+    step.report.quote("after")
+    assert "| step 0" in step.log.shown
+    assert step.log.shown[-4:] == ["| step 997", "| step 998", "| step 999", "| after"]
+    assert len(step.stdout.getvalue()) < 1000
 
 
 def test_annotations(step: Step) -> None:

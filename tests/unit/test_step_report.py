@@ -15,6 +15,7 @@ import pytest
 from flaude_action.artifacts import Artifacts
 from flaude_action.evidence import Evidence, ExitEvent
 from flaude_action.inputs import Inputs
+from flaude_action.kept_files import EVENT_MAX_BYTES, keep_files, redacted_copy
 from flaude_action.outcome import Outcome
 from flaude_action.publish import publish
 from flaude_action.report import Report
@@ -155,3 +156,30 @@ def test_a_log_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
             report.machine_lines(["x" * 200])
     assert stdout.getvalue().splitlines() == ["| " + "x" * 200, "The log file ends here (File too large)."]
     assert step.log_file == ".flaude/fix/machine.log"
+
+
+def test_a_line_that_is_too_long_is_counted(tmp_path: Path) -> None:
+    """It is not handed on in part, where half of a secret could stand at its end; the others are."""
+    source, long = tmp_path / "source", '{"a":"' + "x" * EVENT_MAX_BYTES + '"}'
+    fits = '{"a":"' + "x" * (EVENT_MAX_BYTES - 8) + '"}'
+    source.write_text(f'{{"n":1}}\n{long}\n{fits}\n{long * 3}\n{{"n":2}}\n{long}')
+    with Artifacts(tmp_path, "fix") as artifacts:
+        copy = tmp_path / redacted_copy(source, "transcript.jsonl", Report({}, io.StringIO()), artifacts)
+    cut = [{"type": "flaude", "subtype": "line_cut", "bytes": size * len(long)} for size in (1, 3, 1)]
+    lines = [json.loads(line) for line in copy.read_text().splitlines()]
+    assert lines == [{"n": 1}, cut[0], json.loads(fits), cut[1], {"n": 2}, cut[2]]
+
+
+def test_a_cancelled_step_waits_for_no_long_transcript(tmp_path: Path) -> None:
+    """What is no work is given up, and that is told; a short transcript costs nobody any time."""
+    outcome = with_files(outcome_of(replace(BY_DOCUMENT, log_complete=True)), tmp_path)
+    for size, kept in ((EVENT_MAX_BYTES, True), (2 * EVENT_MAX_BYTES, False)):
+        outcome.files["transcript"].write_text('{"n":1}\n' * (size // 8))
+        with Artifacts(tmp_path, "fix") as artifacts:
+            given = keep_files(outcome, Report({}, io.StringIO()), artifacts, lambda: True)
+        assert (tmp_path / ".flaude/fix/transcript.jsonl").exists() == kept
+        assert given.failure() is None
+        assert given.notes(None) == (
+            [] if kept else ["`execution_file` was not written: the step was cancelled."]
+        )
+        assert "patch_file" in given.paths
