@@ -56,6 +56,7 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
     # Loaded here: a step that fails on its inputs pays for none of it.
     from flaude_action.event import Event
     from flaude_action.execution import Execution
+    from flaude_action.kept_files import Kept
     from flaude_action.launch import run_digest
     from flaude_action.outcome import Errand
     from flaude_action.preflight import preflight
@@ -69,14 +70,17 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
         run = run_digest(*event.identity(inputs.matrix_index))
         complete = partial(_with_links, event=event, token=inputs.github_token, report=step.report)
         with tempfile.TemporaryDirectory(prefix="flaude-") as folder:
-            errand = Errand(inputs.fly_app, run, Path(folder), complete=complete)
+            errand = Errand(
+                inputs.fly_app, run, Path(folder), complete=complete, holds_secret=step.report.holds_secret
+            )
             execution = Execution(fly, config, errand, cancellation=cancellation, watcher=step.watcher())
             with step.logging(artifacts):
                 outcome = await execution.run()
             step.report.save_state({"cleanup": outcome.cleanup})
             return await asyncio.to_thread(
-                report_outcome, outcome, step.report, artifacts, inputs, image_source=step.image.source,
-                placed=event.is_about(inputs.repository), hurried=lambda: cancellation.requested,
+                report_outcome, outcome, step.kept or Kept(), step.report, artifacts, inputs,
+                image_source=step.image.source, placed=event.is_about(inputs.repository),
+                hurried=lambda: cancellation.requested,
             )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ class Evidence:
     `result` is only set when its digest was right; `provisioned` says that our guest had taken the job,
     `never_started` that Fly's events tell of no start, `has_delivery` that a run which went well may owe us a
     patch. `trouble` is the catalog id of what kept us from learning more, `work_lost` that the agent changed
-    files whose patch did not reach us.
+    files and not all word of it reached us, `secret_in_changes` that a credential stands in what it changed.
     """
 
     ours: bool
@@ -87,6 +87,7 @@ class Evidence:
     has_delivery: bool = False
     trouble: str = ""
     work_lost: bool = False
+    secret_in_changes: bool = False
 
 
 def moment(told: object) -> float | None:

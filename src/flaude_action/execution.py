@@ -113,14 +113,16 @@ class Execution:
         try:
             if self._recognise(life):
                 await self._live(life, launch, deadline)
+            if life.own_stop is None:
+                await life.search(self._errand.holds_secret)
             evidence = life.evidence(await self._history(life))
             verdict = judge(evidence)
             told = self._tell(verdict)
             with life.clock.timed("destroy"):
-                await life.machine.__aexit__()
+                await asyncio.gather(life.machine.__aexit__(), self._hand_on(life))
             life.clock.machine_destroyed()
             with life.clock.timed("logs"):
-                await self._drain(life, logs, ran=not evidence.never_started)
+                await self._drain(life, logs, ran=not evidence.never_started, decided=told)
             evidence = life.with_log(evidence)
             if not told:  # else the log of our own destroy would be heard as evidence
                 verdict = judge(evidence)
@@ -129,6 +131,15 @@ class Execution:
         finally:
             logs.cancel()
             await asyncio.gather(logs, return_exceptions=True)
+
+    async def _hand_on(self, life: Life) -> None:
+        """The work is handed on before the log's rest is read, which may fill the runner's disk.
+
+        Searched it is first; after a stop only here, because the verdict then does not wait for that.
+        """
+        if life.own_stop is not None:
+            await life.search(self._errand.holds_secret)
+        await self._watch.collected(life.files)
 
     def _tell(self, verdict: Verdict) -> bool:
         """Pass the verdict on when something carries it already; else the log's word has still to come."""
@@ -233,10 +244,10 @@ class Execution:
                 life.witness.see(line.message, line.provider)
             await self._watch.lines(page)
 
-    async def _drain(self, life: Life, logs: asyncio.Task[None], *, ran: bool) -> None:
+    async def _drain(self, life: Life, logs: asyncio.Task[None], *, ran: bool, decided: bool) -> None:
         """Read the log to its end; of a machine that never ran no last line is waited for."""
         lines = (life.result or {}).get("lines")
-        life.logs.end(lines if isinstance(lines, int) else None)
+        life.logs.end(lines if isinstance(lines, int) else None, decided=decided)
         await patiently(logs, self._cancellation.wait() if ran else asyncio.sleep(LAST_WORD_S), CANCEL_S)
 
     async def _history(self, life: Life) -> History:

@@ -53,9 +53,10 @@ class GuestWork:
 
     @property
     def lost(self) -> bool:
-        """True when the result tells of changes whose patch did not reach us."""
+        """True when the result tells of changes, and patch and list of them did not both reach us whole."""
         changeset = (self.result or {}).get("changeset")
-        return isinstance(changeset, dict) and bool(changeset.get("files")) and "patch" not in self.files
+        changed = isinstance(changeset, dict) and bool(changeset.get("files"))
+        return changed and not self.files.keys() >= {"patch", "changeset"}
 
     async def run(self) -> None:
         """Everything up to the guest's release. Raises FlyAPIError or GuestError when it cannot go on."""

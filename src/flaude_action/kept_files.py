@@ -1,7 +1,7 @@
 """A run's files, from the machine's folder into the workspace, and what there was no room for on the runner.
 
-The patch is handed on byte for byte; the transcript passes through the redactor, because GitHub masks logs
-but no files. The log file is written as the run goes, by `step`.
+The patch is handed on byte for byte, once `execution` has had it searched for credentials; the transcript
+passes through the redactor, because GitHub masks logs but no files. The log file is `step`'s.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from flaude_action.errors import FlaudeError
 from flaude_action.guest_work import FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
     from flaude_action.artifacts import Artifacts
-    from flaude_action.outcome import Outcome
     from flaude_action.report import Report
 
 EVENT_MAX_BYTES = 1024 * 1024
@@ -51,18 +50,23 @@ class Kept:
         return [why for why in self.lost.values() if failure is None or why not in failure.details]
 
 
-def keep_files(
-    outcome: Outcome, report: Report, artifacts: Artifacts, hurried: Callable[[], bool] = lambda: False
-) -> Kept:
-    """Write what there is, the work first. `hurried` is asked all the while whether to give up the rest."""
-    kept = Kept()
-    patch, transcript = outcome.files.get("patch"), outcome.files.get("transcript")
-    if patch is not None and outcome.changed_files():
+def keep_patch(kept: Kept, files: Mapping[str, Path], artifacts: Artifacts) -> None:
+    """Write the patch, unless it is empty, as it is where nothing was changed."""
+    if (patch := files.get("patch")) is not None and patch.stat().st_size:
         _keep(kept, "patch_file", FILES["patch"], artifacts, partial(artifacts.take, FILES["patch"], patch))
-    if transcript is not None:
+
+
+def keep_transcript(
+    kept: Kept,
+    files: Mapping[str, Path],
+    report: Report,
+    artifacts: Artifacts,
+    hurried: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write the transcript without secrets. `hurried` is asked all the while whether to give it up."""
+    if (transcript := files.get("transcript")) is not None:
         write = partial(redacted_copy, transcript, FILES["transcript"], report, artifacts, hurried)
         _keep(kept, "execution_file", FILES["transcript"], artifacts, write)
-    return kept
 
 
 def _keep(kept: Kept, output: str, name: str, artifacts: Artifacts, write: Callable[[], str]) -> None:

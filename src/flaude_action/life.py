@@ -5,6 +5,7 @@ Learning it is `execution`'s; what it means is `verdict`'s.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from flaude_action.evidence import Evidence, OwnStop
 from flaude_action.log_witness import LogWitness
 from flaude_action.outcome import Outcome
+from flaude_action.patch_secrets import files_with_secrets
+from flaude_action.redaction import MASK
 from flaude_guest.protocol import PHASES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from flaude_action.errors import FlaudeError
     from flaude_action.guest_work import GuestWork
@@ -76,11 +80,35 @@ class Life:
     end: End | None = None
     own_stop: OwnStop | None = None
     trouble: FlaudeError | None = None
+    secret_in: tuple[str, ...] = ()
 
     @property
     def result(self) -> dict[str, Any] | None:
         """The guest's document, once there is one."""
         return self.work.result if self.work is not None else None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The guest's files that came whole, by name."""
+        return dict(self.work.files) if self.work is not None else {}
+
+    async def search(self, holds_secret: Callable[[str], bool]) -> None:
+        """Look for credentials in the change, in a thread, because there may be much of it.
+
+        A patch that has one, or that cannot be searched, is none of our files any more.
+        """
+        patch = self.files.get("patch")
+        if self.work is None or patch is None:
+            return
+        try:
+            found = await asyncio.to_thread(files_with_secrets, patch, holds_secret)
+        except (OSError, ValueError):
+            self.work.problems.append("The patch could not be searched for credentials.")
+        else:
+            self.secret_in = tuple(MASK if holds_secret(name) else name for name in found)
+            if not found:
+                return
+        del self.work.files["patch"]
 
     @property
     def needs_history(self) -> bool:
@@ -103,6 +131,7 @@ class Life:
             own_stop=self._own_stop_by_its_clock(),
             trouble=self.trouble.type if self.trouble is not None else "",
             work_lost=work is not None and work.lost,
+            secret_in_changes=bool(self.secret_in),
         )
 
     def with_log(self, evidence: Evidence) -> Evidence:
@@ -127,7 +156,8 @@ class Life:
             log_refused=self.logs.refused,
             trouble=self.trouble,
             problems=tuple(work.problems) if work is not None else (),
-            files=dict(work.files) if work is not None else {},
+            files=self.files,
+            secret_in=self.secret_in,
             machine_seconds=self.clock.ran_s,
             phase_seconds=self.clock.phases(work.status.times if work is not None and work.status else {}),
         )

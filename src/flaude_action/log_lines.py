@@ -55,6 +55,11 @@ class GuestLines:
             self._announced = announced if isinstance(announced, int) else None
             self._at_result = self.lines
 
+    @property
+    def announced(self) -> bool:
+        """Whether the result event has said how many lines there are."""
+        return self._announced is not None
+
     def whole(self, expected: int | None) -> bool:
         """True when as many lines came as the result document (or else the result event) says."""
         due = self._announced if expected is None else expected

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PAGE_LINES: Final = 100
 DRAIN_S: Final = 20.0
 """The longest we read on after the run's end; flyctl waits as long."""
+SILENCE_S: Final = 3.0
+"""How long nothing new may come then, where the verdict does not wait for the log and no line count is owed.
+Lines have been seen to lag by 1 to 3 s."""
 SINCE_MARGIN_S: Final = 60
 
 
@@ -38,6 +41,7 @@ class Pace:
     quiet: float = 1.0
     trouble: float = 5.0
     drain: float = DRAIN_S
+    silence: float = SILENCE_S
 
 
 class LogFollower:
@@ -63,6 +67,7 @@ class LogFollower:
         self._expected: int | None = None
         self._ended = asyncio.Event()
         self._drain: Deadline | None = None
+        self._silence: Deadline | None = None
         self._poll_limit: asyncio.Timeout | None = None
 
     @property
@@ -78,17 +83,20 @@ class LogFollower:
             return self._count.whole(self._expected)
         return self._from_start and self._read_out
 
-    def end(self, expected_lines: int | None = None) -> None:
+    def end(self, expected_lines: int | None = None, *, decided: bool = False) -> None:
         """The run is over: read on until the guest's last line is here, for at most 20 s.
 
         `expected_lines` is the result document's `lines`; None when there is no document, then the result
-        event ends the reading, or the platform's own last word when nothing follows it.
+        event ends the reading, or the platform's own last word when nothing follows it. Where that is not
+        owed and the verdict is `decided` without the log, so do 3 s in which nothing new comes.
         """
         self._expected = expected_lines
         if self._drain is None:
             self._drain = Deadline.after(self._pace.drain)
+            if decided and expected_lines is None:
+                self._silence = Deadline.after(self._pace.silence)
             if self._poll_limit is not None:
-                self._poll_limit.reschedule(asyncio.get_running_loop().time() + self._pace.drain)
+                self._poll_limit.reschedule(asyncio.get_running_loop().time() + self._left())
         self._ended.set()
 
     async def __aiter__(self) -> AsyncIterator[LogLine]:
@@ -104,18 +112,20 @@ class LogFollower:
             lines = self._take(entries or [])
             if lines:
                 yield lines
+                if self._silence is not None:
+                    self._silence = Deadline.after(self._pace.silence)
             if self._finished(quiet=entries is not None and not lines):
                 return
             wait = self._next_wait(wait, entries, got_lines=bool(lines))
             if self._drain is not None:
-                await asyncio.sleep(self._drain.within(wait))
+                await asyncio.sleep(min(wait, self._left()))
             elif await pause(wait, self._ended):
                 wait = self._pace.quick
 
     async def _poll(self) -> list[Any] | None:
         """The next page's entries; None when there was no answer."""
         try:
-            async with asyncio.timeout(None if self._drain is None else self._drain.left) as self._poll_limit:
+            async with asyncio.timeout(None if self._drain is None else self._left()) as self._poll_limit:
                 page = await self._fly.logs_page(self._app, self._machine_id, self._token)
         except FlyAPIError as error:
             if error.status_code == 400:
@@ -145,7 +155,14 @@ class LogFollower:
         if self._count.whole(self._expected):
             return True
         self._read_out = quiet and self._count.platform_exit
-        return (self._expected is None and self._read_out) or self._drain.passed
+        return (self._expected is None and self._read_out) or self._left() <= 0
+
+    def _left(self) -> float:
+        """Seconds in which lines may still come, once the run is over; a count that is owed is waited for."""
+        deadlines = [each for each in (self._drain, self._silence) if each is not None]
+        if self._count.announced:
+            deadlines = deadlines[:1]
+        return min(each.left for each in deadlines)
 
     def _next_wait(self, wait: float, entries: list[Any] | None, *, got_lines: bool) -> float:
         if entries is None:

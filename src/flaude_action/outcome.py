@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action.catalog import CATALOG
 from flaude_action.errors import AgentError, FlaudeError, MachineExitError, MachineTimeout, RunCancelled
+from flaude_action.untrusted import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from flaude_action.evidence import Evidence
@@ -31,6 +32,8 @@ CHANGESET_ROWS = 500_000
 """More than this are not read: a row takes at least 130 bytes of a document that has 64 MiB at most."""
 _AGENT_PHASES = ("agent", "model_api", "context", "limit")
 _PULL_IMAGE = "Check that Fly can pull `image:`; if it can, run again, or name another region in `regions:`."
+_NAMED = 5
+"""As many files are named in a sentence."""
 _TIMEOUTS = ("run_timeout", "machine_boot_timeout", "agent_silent_timeout")
 
 
@@ -46,6 +49,14 @@ async def _ignore_lines(_: list[LogLine]) -> None:
     return None
 
 
+async def _ignore_files(_: Mapping[str, Path]) -> None:
+    return None
+
+
+def _none(_: str) -> bool:
+    return False
+
+
 async def _as_it_is(config: MachineConfig) -> MachineConfig:
     return config
 
@@ -54,7 +65,8 @@ async def _as_it_is(config: MachineConfig) -> MachineConfig:
 class Errand:
     """Where and for whom: the app, the digest of who started the run, the folder for the guest's files.
 
-    `complete` is asked when the machine is up and about to get its job, for what is good for minutes only.
+    `complete` is asked when the machine is up and about to get its job, for what is good for minutes only;
+    `holds_secret` whether a credential of the caller's stands in a text.
     """
 
     app: str
@@ -63,13 +75,15 @@ class Errand:
     name: str = ""
     wait_timeout: float | None = None
     complete: Callable[[MachineConfig], Awaitable[MachineConfig]] = _as_it_is
+    holds_secret: Callable[[str], bool] = _none
 
 
 @dataclass(frozen=True)
 class Watcher:
     """What the caller is told while it happens; called on the event loop, so quick.
 
-    Only `lines`, a page of the log, may take its time: then reading the log waits, and nothing else does.
+    Only two may take their time: `lines`, a page of the log, and `collected`, the guest's files by name. Then
+    reading the log waits, and nothing else does.
     """
 
     launching: Callable[[Launch], None] = _ignore
@@ -77,6 +91,7 @@ class Watcher:
     phase: Callable[[str], None] = _ignore
     lines: Callable[[list[LogLine]], Awaitable[None]] = _ignore_lines
     judged: Callable[[Verdict], None] = _ignore
+    collected: Callable[[Mapping[str, Path]], Awaitable[None]] = _ignore_files
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,8 @@ class Outcome:
     """Everything known at the end of one run.
 
     `phase_seconds` is in the order things happened; `machine_seconds` is how long the machine was seen to
-    run, None when it never started.
+    run, None when it never started. `secret_in` are the changed files in which a credential stands, untrusted
+    names: then there is no patch among `files`.
     """
 
     verdict: Verdict
@@ -97,6 +113,7 @@ class Outcome:
     trouble: FlaudeError | None = None
     problems: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
+    secret_in: tuple[str, ...] = ()
     phase_seconds: dict[str, float] = field(default_factory=dict)
     machine_seconds: float | None = None
 
@@ -117,7 +134,8 @@ class Outcome:
     def changes(self) -> list[dict[str, Any]]:
         """`{path, status, size}` of what was added, modified or deleted, as the guest's changeset tells.
 
-        The paths are untrusted text.
+        Without the changeset, the paths that the result document tells of, and of each no more than that. The
+        paths are untrusted text.
         """
         return self._changes
 
@@ -125,18 +143,30 @@ class Outcome:
     def _changes(self) -> list[dict[str, Any]]:
         path = self.files.get("changeset")
         try:
-            rows = list(_rows(path.read_text("utf-8"))) if path is not None else []
+            rows = list(_rows(path.read_text("utf-8"))) if path is not None else self._told_paths()
         except (ValueError, RecursionError):
-            return []
+            rows = self._told_paths()
         return [
             {"path": str(row.get("path")), "status": str(row.get("status")), "size": number(row.get("size"))}
             for row in rows
             if isinstance(row, dict)
         ]
 
+    def _told_paths(self) -> list[dict[str, Any]]:
+        changeset = self.result.get("changeset")
+        paths = changeset.get("paths") if isinstance(changeset, dict) else None
+        listed = paths if isinstance(paths, list) else []
+        return [{"path": each, "status": ""} for each in listed if isinstance(each, str)]
+
     def changed_files(self) -> list[str]:
         """The paths of `changes`."""
         return [change["path"] for change in self.changes()]
+
+    def stands_in(self) -> str:
+        """The files in which a credential stands, as a sentence."""
+        more = len(self.secret_in) - _NAMED
+        names = ", ".join(map(quoted, self.secret_in[:_NAMED]))
+        return f"It stands in {names}{f' and {more} more' if more > 0 else ''}."
 
     def failure(self, logs: list[str]) -> FlaudeError | None:
         """The exception that says why it failed, None when it did not."""
@@ -147,6 +177,10 @@ class Outcome:
             return self.trouble
         meta: dict[str, Any] = {"machine_id": self.machine_id, "exit_code_source": verdict.source}
         details = verdict.details
+        if self.evidence.work_lost and verdict.type == "collect_failed":
+            details = " ".join(filter(None, (details, *self.problems)))
+        if verdict.type == "secret_in_changes":
+            details = self.stands_in()
         if verdict.retry_at is not None:
             meta["retry_at"] = verdict.retry_at
             moment = datetime.fromtimestamp(verdict.retry_at, UTC).strftime("%Y-%m-%d %H:%M UTC")

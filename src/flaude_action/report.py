@@ -78,6 +78,10 @@ class Report:
     def redact_json_line(self, line: str) -> str:
         return self._redactor.redact_json_line(line)
 
+    def holds_secret(self, text: str) -> bool:
+        """Whether any secret of 8 characters and more stands in the text, in any of its forms."""
+        return self._redactor.found_in(text)
+
     # The step log
 
     def say(self, text: str) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flaude_action.artifacts import Artifacts
     from flaude_action.image_choice import ChosenImage
     from flaude_action.inputs import Inputs
+    from flaude_action.kept_files import Kept
     from flaude_action.launch import Launch
     from flaude_action.log_lines import LogLine
     from flaude_action.machine import Machine
@@ -60,6 +61,7 @@ class Step:
     image: ChosenImage | None = None
     machine: Machine | None = None
     log_file: str = ""
+    kept: Kept | None = None
 
     @property
     def workspace(self) -> Path:
@@ -96,6 +98,7 @@ class Step:
             phase=self._phase,
             lines=self._lines,
             judged=self._judged,
+            collected=self._collected,
         )
 
     def _launching(self, launch: Launch) -> None:
@@ -119,6 +122,14 @@ class Step:
     def _judged(self, verdict: Verdict) -> None:
         why = f" ({verdict.type})" if verdict.type else ""
         self.report.say(f"Verdict: {verdict.conclusion}{why}, told by {verdict.source}.")
+
+    async def _collected(self, files: Mapping[str, Path]) -> None:
+        """Write the patch, in a thread: it may be large, and the disk slow."""
+        from flaude_action.kept_files import Kept, keep_patch
+
+        if self.artifacts is not None:
+            self.kept = Kept()
+            await asyncio.to_thread(keep_patch, self.kept, files, self.artifacts)
 
     # Its end
 

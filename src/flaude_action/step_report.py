@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action.annotations import read_findings
 from flaude_action.catalog import CATALOG
-from flaude_action.kept_files import Kept, keep_files
+from flaude_action.kept_files import Kept, keep_transcript
 from flaude_action.outcome import number, whole
 from flaude_action.prices import PRICES_DATE, PRICES_URL, machine_cost_usd
 from flaude_action.run_report import LOG_FILE, TAIL_LINES, Outputs, RunReport, Warned, may_be_left
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flaude_action.artifacts import Artifacts
+    from flaude_action.errors import FlaudeError
     from flaude_action.inputs import Inputs
     from flaude_action.outcome import Outcome
     from flaude_action.report import Report
@@ -36,6 +37,7 @@ _MAY_READ_LOGS = "Give the token the right to read logs: `fly tokens create depl
 
 def report_outcome(
     outcome: Outcome,
+    kept: Kept,
     report: Report,
     artifacts: Artifacts,
     inputs: Inputs,
@@ -46,11 +48,13 @@ def report_outcome(
 ) -> RunReport:
     """Everything the step has to tell about a run that had a machine; call it in a thread, it takes its time.
 
+    `kept` has the run's patch already.
+
     `placed` says that the work's repository is the workflow's, so that its paths mean something to GitHub.
     `hurried` is asked whether what is no work, but takes long, is to be given up.
     """
     tail = report.tail(TAIL_LINES)
-    kept = keep_files(outcome, report, artifacts, hurried)
+    keep_transcript(kept, outcome.files, report, artifacts, hurried)
     failure = outcome.failure(list(tail)) or kept.failure()
     outputs = _outputs(outcome, kept, artifacts.path(LOG_FILE), inputs, image_source)
     if failure is not None:
@@ -61,7 +65,7 @@ def report_outcome(
         outputs=outputs,
         errors=(failure,) if failure is not None else (),
         warnings=tuple(_warnings(outcome, inputs)),
-        notices=(*outcome.verdict.notices, *outcome.problems, *kept.notes(failure)),
+        notices=(*outcome.verdict.notices, *_problems(outcome, failure), *kept.notes(failure)),
         line=outcome.verdict.line,
         log_tail=tail,
         excerpt=report.excerpt(failure.phase) if failure is not None else (),
@@ -70,6 +74,11 @@ def report_outcome(
         evidence=_evidence(outcome),
         machine=_machine(outcome, inputs),
     )
+
+
+def _problems(outcome: Outcome, failure: FlaudeError | None) -> list[str]:
+    """What went wrong on the way, but for what the failure itself says."""
+    return [each for each in outcome.problems if failure is None or each not in failure.details]
 
 
 def _limit(type_: str, inputs: Inputs) -> str:
@@ -149,6 +158,8 @@ def _warnings(outcome: Outcome, inputs: Inputs) -> list[Warned]:
         for kind, details in outcome.verdict.warnings
         if kind in CATALOG
     ]
+    if outcome.secret_in and outcome.verdict.type != "secret_in_changes":
+        warnings.append(Warned("secret_in_changes", outcome.stands_in()))
     if not outcome.evidence.log_complete and not outcome.evidence.never_started:  # else there is no log
         said = f"The logs host said {outcome.log_refused}." if outcome.log_refused else ""
         calm = "The verdict does not depend on it." if outcome.verdict.source in _NO_LOG_NEEDED else ""

@@ -21,6 +21,7 @@ from flaude_action.fly import Fly
 from flaude_action.fly_access import base_urls
 from flaude_action.launch import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
+from flaude_action.redaction import Redactor
 from flaude_action.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -194,7 +195,12 @@ class StreamingRun:
         async with Fly(start.token, flaps_url=flaps, api_url=api, user_agent=agent) as fly:
             # A library call belongs to no workflow run: every call is its own.
             errand = Errand(
-                start.app, run_digest(uuid.uuid4()), folder, name=start.name, wait_timeout=start.wait_timeout
+                start.app,
+                run_digest(uuid.uuid4()),
+                folder,
+                name=start.name,
+                wait_timeout=start.wait_timeout,
+                holds_secret=Redactor([start.token, *start.config.secrets()]).found_in,
             )
             execution = Execution(
                 fly,

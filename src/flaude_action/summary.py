@@ -171,6 +171,8 @@ def _evidence(told: Mapping[str, Any]) -> str:
         decided = "This step's own decision to stop decided; it was recorded before the machine was touched."
     elif seen["trouble"] and told["error_type"] == seen["trouble"]:
         decided = "What ended this step's talk with the machine decided, because there was nothing stronger."
+    elif told["error_type"] == "secret_in_changes":
+        decided = "What this step found in the change decided, against the result document's good word."
     elif told["error_type"] == "result_tampered":
         decided = "The machine's result document came with a wrong digest, so nothing in it counts."
     event, marker, platform = seen["api_event"], seen["log_marker"], seen["platform_log"]

@@ -22,7 +22,7 @@ Strongest first, each with the name it bears in output `exit_code_source`:
                                                            the last line of a complete log in which Fly says
                                                            0 too, with a warning
     e     document says not ok, digest wrong, no evidence, failure
-          changes that did not reach us
+          changes that did not reach us, or in which a credential stands
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def _by_document(evidence: Evidence, result: dict[str, Any]) -> Verdict:
         notices=_contradictions(evidence, code),
     )
     if result.get("ok") is True and code == 0 and not result.get("error"):
+        if evidence.secret_in_changes:
+            return replace(verdict, conclusion="failure", type="secret_in_changes")
         if evidence.work_lost:
             return replace(verdict, conclusion="failure", type="collect_failed")
         return verdict

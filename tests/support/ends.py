@@ -273,6 +273,7 @@ ENDS: dict[str, End] = {
     "disk_full": _told("disk_full", "The changeset could not be written.", "No space left on device",
                        phase="collect", changed=False),
     "collect_failed": _good(work_lost=True, problem="The file 'patch' could not be fetched whole."),
+    "secret_in_changes": _good(secret_in_changes=True),
     "result_tampered": _broken(_at_work(), result_tampered=True),
     "outcome_unknown": _broken(_at_work(), exit=ExitEvent(unknown_keys=("evicted",))),
     # Only warnings

@@ -25,6 +25,7 @@ from flaude_action.errors import (
     RunCancelled,
 )
 from flaude_action.inputs import Inputs
+from flaude_action.kept_files import Kept
 from flaude_action.outcome import Outcome
 from flaude_action.publish import publish
 from flaude_action.report import Report
@@ -138,11 +139,12 @@ def _after_the_machine(type_: str, report: Report, artifacts: Artifacts, folder:
         trouble=GuestError(trouble, details=end.details) if trouble else None,
         problems=end.problems,
         files={"changeset": folder / "changeset"} if end.changed else {},
+        secret_in=("config/settings.py",) if end.evidence.secret_in_changes else (),
         phase_seconds={phase: SECONDS[phase] for phase in known},
         machine_seconds=66.6 if end.ran else None,
     )
     source = "default" if end.evidence.ours else "given"
-    return report_outcome(outcome, report, artifacts, INPUTS, image_source=source, placed=True)
+    return report_outcome(outcome, Kept(), report, artifacts, INPUTS, image_source=source, placed=True)
 
 
 def stable(text: str) -> str:

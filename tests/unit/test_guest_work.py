@@ -109,3 +109,25 @@ async def test_a_clock_that_nobody_told_is_not_guessed(tmp_path: Path) -> None:
     at_work = work(Link(DONE), tmp_path)
     await at_work.run()
     assert at_work.clock_behind_s is None
+
+
+@pytest.mark.parametrize(
+    ("changeset", "here", "lost"),
+    [
+        ({"files": 2}, ("patch", "changeset", "transcript"), False),
+        ({"files": 2}, ("changeset", "transcript"), True),
+        ({"files": 2}, ("patch", "transcript"), True),
+        ({"files": 2}, (), True),
+        ({"files": 2}, ("patch", "changeset"), False),
+        ({"files": 0}, (), False),
+        (None, (), False),
+    ],
+)
+def test_work_is_lost_with_any_part_of_it(
+    tmp_path: Path, changeset: dict[str, Any] | None, here: tuple[str, ...], lost: bool
+) -> None:
+    """The patch without the list of what it changes, or the list alone, is not the work."""
+    at_work = work(Link(), tmp_path)
+    at_work.status = Status(9, "hold", {}, {"ok": True, "changeset": changeset})
+    at_work.files = {name: tmp_path / name for name in here}
+    assert at_work.lost is lost

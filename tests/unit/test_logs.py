@@ -2,8 +2,11 @@ import asyncio
 import json
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,6 +18,7 @@ from flaude_action.errors import FlyAPIError
 from flaude_action.fly_models import LogsPage
 from flaude_action.log_lines import GuestLines, LogLine, Repeats, parse_entry
 from flaude_action.logs import LogFollower, Pace
+from flaude_action.waiting import Deadline
 from flaude_guest.protocol import event_line, exit_line
 
 if TYPE_CHECKING:
@@ -248,6 +252,68 @@ async def test_drain_never_takes_longer_than_its_limit() -> None:
     assert await asyncio.wait_for(reader, 5) == [BOOT]
     assert 0.05 <= asyncio.get_running_loop().time() - start < 4
     assert not follower.complete
+
+
+PATIENT_BUT_FOR_SILENCE = Pace(quick=0.001, quiet=0.003, trouble=0.004, drain=3600.0, silence=0.05)
+
+
+@pytest.mark.parametrize("stuck", ["quiet", "hanging", "failing"])
+async def test_a_decided_run_waits_for_no_silent_log(stuck: str) -> None:
+    """Where nothing but the log's last lines is missing, some silence ends it: of lines, or of the host."""
+    host = LogHost()
+    host.say("work")
+    follower = follow(host, pace=PATIENT_BUT_FOR_SILENCE)
+    reader = asyncio.ensure_future(read(follower))
+    await until(lambda: len(host.polls) > 1)
+    host.hang = 3600.0 if stuck == "hanging" else 0.0
+    host.trouble = [FlyAPIError(503, "busy")] * 1000 if stuck == "failing" else []
+    follower.end(decided=True)
+    assert await asyncio.wait_for(reader, 5) == ["work"]
+    assert not follower.complete
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the follower's deadlines go by; it passes when a test says so."""
+    now = [0.0]
+    after = partial(Deadline.after, clock=lambda: now[0])
+    monkeypatch.setattr(logs, "Deadline", SimpleNamespace(after=after))
+    return now
+
+
+async def test_new_lines_break_the_silence(clock: list[float]) -> None:
+    """Lines are read as long as they come within 3 s of each other, at most for 20 s."""
+    host = LogHost()
+    follower = follow(host, pace=replace(PACE, drain=20.0, silence=3.0))
+    follower.end(decided=True)
+    host.say("first")
+    seen = []
+    async for line in follower:
+        seen.append((clock[0], line.message))
+        clock[0] += 2.5
+        if clock[0] < 10:
+            host.say("another")
+        else:
+            asyncio.get_running_loop().call_soon(clock.__setitem__, 0, 13.0)
+    assert seen == [(0.0, "first"), (2.5, "another"), (5.0, "another"), (7.5, "another")]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_line_count_that_is_owed_is_waited_for(clock: list[float], announced: bool) -> None:
+    """By the result document or by the result event: then silence means that lines are late."""
+    host = LogHost()
+    host.say(BOOT)
+    if announced:
+        host.say(result(3))
+    follower = follow(host, pace=replace(PACE, drain=20.0, silence=3.0))
+    follower.end(None if announced else 3, decided=True)
+    reader = asyncio.ensure_future(read(follower))
+    await until(lambda: len(host.polls) > 1)
+    clock[0] = 19.0
+    polls = len(host.polls)
+    await until(lambda: len(host.polls) > polls + 1)
+    clock[0] = 20.0
+    assert await asyncio.wait_for(reader, 5) == ([BOOT, result(3)] if announced else [BOOT])
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,35 @@ def test_an_odd_changeset_lists_nothing(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode("latin-1"))
     evidence = Evidence(ours=True)
     assert Outcome(judge(evidence), evidence, "id", "ams", "i:1", files={"changeset": path}).changes() == []
+
+
+@pytest.mark.parametrize(
+    ("told", "paths"),
+    [
+        ({"files": 2, "paths": ["a", "b c"]}, ["a", "b c"]),
+        ({"files": 2, "paths": ["a", 7, None, "b"]}, ["a", "b"]),
+        ({"files": 2, "paths": "a"}, []),
+        ({"files": 2}, []),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_what_changed_is_also_told_by_the_result(told: object, paths: list[str]) -> None:
+    """Where the changeset is lost, the paths are known all the same, and no more than they."""
+    evidence = Evidence(ours=True, result={"ok": True, "changeset": told})
+    outcome = Outcome(judge(evidence), evidence, "id", "ams", "i:1")
+    assert outcome.changed_files() == paths
+    assert all((row["status"], row["size"]) == ("", None) for row in outcome.changes())
+
+
+def test_many_files_with_secrets_are_named_in_one_sentence() -> None:
+    """The first five, and how many more; no name leaves its quotes."""
+    names = tuple(f"f{number}" for number in range(7))
+    evidence = Evidence(ours=True, result={"ok": True, "exit_code": 0}, secret_in_changes=True)
+    outcome = Outcome(judge(evidence), evidence, "id", "ams", "i:1", secret_in=names)
+    failure = outcome.failure([])
+    assert failure is not None
+    assert failure.type == "secret_in_changes"
+    assert failure.details == "It stands in `f0`, `f1`, `f2`, `f3`, `f4` and 2 more."
+    odd = Outcome(judge(evidence), evidence, "id", "ams", "i:1", secret_in=("a`b\n::error::c",))
+    assert odd.stands_in() == "It stands in `a'b ::error::c`."

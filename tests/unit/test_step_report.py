@@ -15,7 +15,7 @@ import pytest
 from flaude_action.artifacts import Artifacts
 from flaude_action.evidence import Evidence, ExitEvent
 from flaude_action.inputs import Inputs
-from flaude_action.kept_files import EVENT_MAX_BYTES, keep_files, redacted_copy
+from flaude_action.kept_files import EVENT_MAX_BYTES, Kept, keep_patch, keep_transcript, redacted_copy
 from flaude_action.outcome import Outcome
 from flaude_action.publish import publish
 from flaude_action.report import Report
@@ -46,7 +46,9 @@ def told(outcome: Outcome, folder: Path) -> RunReport:
     report = Report(files, io.StringIO())
     report.app = "my-app"
     with Artifacts(folder, "fix") as artifacts:
-        made = report_outcome(outcome, report, artifacts, Inputs(), image_source="release", placed=True)
+        kept = Kept()
+        keep_patch(kept, outcome.files, artifacts)
+        made = report_outcome(outcome, kept, report, artifacts, Inputs(), image_source="release", placed=True)
         return publish(report, made, artifacts)
 
 
@@ -175,11 +177,40 @@ def test_a_cancelled_step_waits_for_no_long_transcript(tmp_path: Path) -> None:
     outcome = with_files(outcome_of(replace(BY_DOCUMENT, log_complete=True)), tmp_path)
     for size, kept in ((EVENT_MAX_BYTES, True), (2 * EVENT_MAX_BYTES, False)):
         outcome.files["transcript"].write_text('{"n":1}\n' * (size // 8))
+        given = Kept()
         with Artifacts(tmp_path, "fix") as artifacts:
-            given = keep_files(outcome, Report({}, io.StringIO()), artifacts, lambda: True)
+            keep_patch(given, outcome.files, artifacts)
+            keep_transcript(given, outcome.files, Report({}, io.StringIO()), artifacts, lambda: True)
         assert (tmp_path / ".flaude/fix/transcript.jsonl").exists() == kept
         assert given.failure() is None
         assert given.notes(None) == (
             [] if kept else ["`execution_file` was not written: the step was cancelled."]
         )
         assert "patch_file" in given.paths
+
+
+def test_a_patch_without_the_list_of_files_is_kept(tmp_path: Path) -> None:
+    """What came whole is handed on, and what is missing makes the step red."""
+    changed = {**GOOD, "changeset": {"files": 1, "paths": ["a"]}}
+    lost = outcome_of(replace(BY_DOCUMENT, result=changed, work_lost=True, log_complete=True))
+    outcome = replace(
+        with_files(lost, tmp_path), problems=("The file 'changeset' could not be fetched whole.",)
+    )
+    del outcome.files["changeset"]
+    report = told(outcome, tmp_path)
+    (error,) = report.errors
+    assert (report.outputs.conclusion, error.type) == ("failure", "collect_failed")
+    assert error.details == "The file 'changeset' could not be fetched whole."
+    assert report.notices == ()
+    assert report.outputs.changed_files == ("a",)
+    assert (tmp_path / report.outputs.patch_file).read_bytes() == outcome.files["patch"].read_bytes()
+
+
+def test_a_failed_run_with_a_credential_in_its_change(tmp_path: Path) -> None:
+    """It stays the failure it was; that its patch is not handed on, and why, is a warning."""
+    failed = replace(BY_DOCUMENT, result={**GOOD, "ok": False, "error": {"type": "agent_error"}})
+    outcome = outcome_of(replace(failed, log_complete=True, secret_in_changes=True))
+    report = told(replace(outcome, secret_in=("a.txt",)), tmp_path)
+    assert [error.type for error in report.errors] == ["agent_error"]
+    (warning,) = report.warnings
+    assert (warning.type, warning.details) == ("secret_in_changes", "It stands in `a.txt`.")
