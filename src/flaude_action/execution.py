@@ -27,7 +27,7 @@ from flaude_action.machine_config import BOOT_S, MARGIN_S, MachineConfig, guest_
 from flaude_action.machine_history import History, history
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Verdict, judge
-from flaude_action.waiting import Cancellation, Deadline, patiently, unless_cancelled
+from flaude_action.waiting import Cancellation, Deadline, Patience, patiently, unless_cancelled
 from flaude_guest.protocol import IMAGE_LABEL
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Execution:
         config, errand = self._config, self._errand
         launch = planned(config, errand, self._nonce, self._lifetime_s, foreign=foreign, number=number)
         self._watch.launching(launch)
-        machine = Machine(self._fly, errand.app, launch, cancellation=self._cancellation)
+        machine = Machine(self._fly, errand.app, launch, cancellation=self._cancellation, deadline=deadline)
         clock = Clock()
         try:
             with clock.timed("create"):
@@ -163,8 +163,8 @@ class Execution:
     async def _live(self, life: Life, launch: Launch, deadline: Deadline) -> None:
         """Until the first of: the guest is done, the machine is over, we stop."""
         stop = asyncio.ensure_future(self._own_stop(deadline))
-        death = asyncio.ensure_future(life.machine.ended())
-        work = asyncio.ensure_future(self._work(life, launch))
+        death = asyncio.ensure_future(life.machine.ended(quiet=life.ours))
+        work = asyncio.ensure_future(self._work(life, launch, deadline))
         tasks: set[asyncio.Future[Any]] = {stop, death, work}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -174,7 +174,7 @@ class Execution:
             if work.done():
                 await asyncio.wait([death], timeout=self._after_work(life, work))
             elif not death.done():
-                life.own_stop = stop.result()
+                life.stopped_by_us(stop.result())
                 await self._stop(life, work)
             if death.done():
                 life.end = death.result()
@@ -183,7 +183,7 @@ class Execution:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, life: Life, launch: Launch) -> None:
+    async def _work(self, life: Life, launch: Launch, deadline: Deadline) -> None:
         with life.clock.timed("boot"):
             state = await life.machine.started(Deadline.after(BOOT_S))
         if state != "started":
@@ -193,9 +193,10 @@ class Execution:
             # A foreign machine has no word of its own: its end is the signal, and its time is ours to keep.
             await asyncio.sleep(self._errand.wait_timeout or self._config.timeout_s)
             raise MachineTimeout("run_timeout")
-        link = GuestLink(life.machine.exec, launch.nonce)
+        patience = Patience(deadline)
+        link = GuestLink(life.machine.exec, launch.nonce, patience, life.machine.spare_exec)
         job = (await self._errand.complete(self._config)).job(launch.nonce)
-        life.work = GuestWork(link, job, self._errand.folder, self._watch.phase)
+        life.work = GuestWork(link, job, self._errand.folder, self._watch.phase, patience)
         await life.work.run()
 
     def _after_work(self, life: Life, work: asyncio.Future[None]) -> float:
@@ -204,7 +205,7 @@ class Execution:
         if error is None:
             return LAST_WORD_S
         if isinstance(error, MachineTimeout):
-            life.own_stop = self._stopped(error.type)
+            life.stopped_by_us(self._stopped(error.type))
             return 0.0
         if not isinstance(error, FlaudeError):
             raise error

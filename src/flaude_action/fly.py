@@ -1,7 +1,8 @@
 """One client for Fly: the Machines API and the logs host, one method per endpoint, no policy.
 
 A method sends one request and gives a typed answer (`fly_models`) or raises `FlyAPIError` (`fly_errors`).
-Requests that may be sent twice are, on 429, 5xx and lost connections (`fly_http`); everything else (adopting
+Each waits for its turn by Fly's rate limits (`fly_limits`). Requests that may be sent twice are, on 429, 5xx
+and lost connections (`fly_http`); everything else (adopting
 a machine after a doubtful create, waiting in slices, sweeping) is decided by the callers.
 
 Rules: https://fly.io/docs/machines/api/ and, for the logs host, https://fly.io/docs/monitoring/logs-api-options/
@@ -26,7 +27,7 @@ from flaude_action.fly_models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from types import TracebackType
 
     import httpx
@@ -176,7 +177,14 @@ class Fly:
         await self._call("DELETE", _machine_path(app, machine_id), query=query, retry_for=retry_for)
 
     async def exec(
-        self, app: str, machine_id: str, command: Sequence[str], stdin: str = "", timeout: float = 30.0
+        self,
+        app: str,
+        machine_id: str,
+        command: Sequence[str],
+        stdin: str = "",
+        timeout: float = 30.0,
+        *,
+        retry_for: float | None = None,
     ) -> ExecResult:
         """Run a command on the machine as root, without a shell, and give all it said.
 
@@ -192,10 +200,19 @@ class Fly:
             repeat=False,
             timeout=seconds + MARGIN_S,
             cap=EXEC_ANSWER_MAX_BYTES,
+            retry_for=retry_for,
         )
         if not isinstance(answer.document, dict):
             raise answer.not_understood("the result of a command")
         return ExecResult.parse(answer.document)
+
+    def spare_exec(self, app: str, machine_id: str) -> Awaitable[float]:
+        """Wait until a command may be run at once and another one after it.
+
+        Seconds that the first may take without keeping the next one after those two waiting.
+        """
+        path = f"{_machine_path(app, machine_id)}/exec"
+        return self._connection.limits.spare_turn("POST", path)
 
     async def metadata(self, app: str, machine_id: str) -> dict[str, str]:
         raw = (await self._call("GET", f"{_machine_path(app, machine_id)}/metadata")).document

@@ -100,8 +100,10 @@ def name_taken(error: FlyAPIError) -> bool:
 
 
 def may_pass(error: FlyAPIError) -> bool:
-    """True for trouble that is no refusal: no answer, too slow, too many requests, Fly's own failure."""
-    return error.status_code in (0, 408, 429) or error.status_code >= 500
+    """True for trouble that is no refusal: no answer, none with any sense, too slow, too many requests, Fly's
+    own failure.
+    """
+    return error.status_code < 400 or error.status_code in (408, 429) or error.status_code >= 500
 
 
 def _type_of(status: int, code: str, said: str, method: str, path: str) -> str:

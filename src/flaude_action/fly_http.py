@@ -12,6 +12,7 @@ import httpx
 
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly_errors import error_from, no_answer, unusable
+from flaude_action.fly_limits import Unlimited, shared
 from flaude_action.http_body import AS_IT_IS, TOO_SLOW, BodyRefused, whole_answer
 from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline
@@ -67,6 +68,7 @@ class Connection:
         retry_for: float,
     ) -> None:
         self.urls = urls
+        self.limits = shared(urls.flaps) if transport is None else Unlimited()
         self.retry_for = retry_for
         # One client, so that the cookie Fly binds a reader to its writes with comes back (httpx sends a
         # cookie only to the host that set it).
@@ -110,7 +112,7 @@ class Connection:
         )
         deadline = Deadline.after(self.retry_for if retry_for is None else retry_for)
         try:
-            return await self._once(request, path, timeout, cap)
+            return await self._in_turn(request, path, timeout, cap)
         except FlyAPIError as error:
             if deadline.passed or not _pause_before_next(error, repeat=repeat, left=deadline.left):
                 raise
@@ -131,8 +133,13 @@ class Connection:
                 if failure is not None:  # the call above was the first attempt
                     first, failure = failure, None
                     raise first
-                return await self._once(request, path, timeout, cap)
+                return await self._in_turn(request, path, timeout, cap)
         raise AssertionError("stamina ends with an answer or an error")
+
+    async def _in_turn(self, request: httpx.Request, path: str, timeout: float, cap: int) -> Answer:
+        await self.limits.turn(request.method, path)
+        with self.limits.under_way(request.method, path):
+            return await self._once(request, path, timeout, cap)
 
     async def _once(self, request: httpx.Request, path: str, timeout: float, cap: int) -> Answer:
         method = request.method

@@ -8,9 +8,8 @@ https://fly.io/docs/machines/api/machines-resource/
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,21 +17,25 @@ from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.evidence import moment
 from flaude_action.fly_errors import may_pass
 from flaude_action.json_document import json_of
-from flaude_action.waiting import Deadline
-from flaude_guest.protocol import COLLECT_CHUNK_BYTES, GUEST_COMMAND, PROTOCOL, STATUS_WAIT_S, digest
+from flaude_action.waiting import Deadline, Patience
+from flaude_guest.protocol import GUEST_COMMAND, PROTOCOL, STATUS_WAIT_S, digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
 EXEC_TIMEOUT_S = 28
 """Fly cuts execs that take longer than about 30 s."""
 RETRY_PAUSE_S = 0.25
-CHUNK_S = 30.0
-"""How long one part of a file is asked for again while the platform is in trouble."""
+READY_S = 120.0
+"""How long a Fly that answers may say that nothing can be run on the machine yet."""
+GARBLED = 3
+"""So many answers in a row that are none of our guest's are believed."""
 
 _EXEC_REFUSED = (401, 403, 405, 501)
 _EXEC_INVALID = (400, 422)
 """Fly may exec but could not: the image has no such program, so our guest is not in it."""
+_NOT_YET = (409, 412)
+"""Not up yet, or in another's hands."""
 
 
 class ExecAnswer(Protocol):
@@ -64,101 +67,139 @@ class Status:
     tampered: bool = False
 
 
-class GuestLink:
-    """One provisioned guest. Every method raises `FlyAPIError` or `GuestError`."""
+class GarbledAnswer(GuestError):
+    """What came is no answer of our guest's: somebody on the way spoilt it, or it is another's.
 
-    def __init__(self, run: Exec, nonce: str) -> None:
+    `cut_at` is how many bytes came of one that merely ended early, else 0.
+    """
+
+    def __init__(self, type: str, cut_at: int = 0, **fields: Any) -> None:  # noqa: A002 - the catalog's word
+        self.cut_at = cut_at
+        super().__init__(type, **fields)
+
+
+async def _at_once() -> float:
+    return 0.0
+
+
+class GuestLink:
+    """One provisioned guest. Every method raises `FlyAPIError` or `GuestError`.
+
+    Trouble at Fly that may pass is waited out with `patience` until the guest has its job. `turn` waits for a
+    status call's turn, and gives the seconds that its answer may take without keeping the next one waiting.
+    """
+
+    def __init__(
+        self,
+        run: Exec,
+        nonce: str,
+        patience: Patience | None = None,
+        turn: Callable[[], Awaitable[float]] = _at_once,
+    ) -> None:
         self._run = run
         self._nonce = nonce
+        self._patience = patience or Patience()
+        self._turn = turn
 
-    async def ready(self, deadline: Deadline) -> None:
-        """Wait until the guest answers, before anything secret leaves.
+    async def ready(self) -> Status:
+        """Wait until the guest answers, before anything secret leaves; what it said.
 
         Raises `machine_exec_refused` when Fly will not exec for this token, `boot_marker_missing` when the
-        guest's program is not there or nobody answers before the deadline.
+        guest's program is not there, or Fly says for too long that nothing runs there yet.
         """
-        while True:
-            try:
-                await self.status(after=-1, wait=0)
-                return
-            except FlyAPIError as error:
-                if error.status_code in _EXEC_REFUSED:
-                    raise GuestError("machine_exec_refused", dev=error.detail) from error
-                if error.status_code in _EXEC_INVALID:
-                    raise GuestError("boot_marker_missing", dev=str(error)) from error
-                if not _worth_repeating(error):
-                    raise
-                if deadline.passed:
-                    raise GuestError("boot_marker_missing", dev=str(error)) from error
-            await asyncio.sleep(RETRY_PAUSE_S)
+        words = ["status", "--after", "-1", "--wait", "0"]
+        try:
+            return _status(await self._ask_again(words, self._patience, not_yet_s=READY_S))
+        except FlyAPIError as error:
+            if error.status_code in _EXEC_REFUSED:
+                raise GuestError("machine_exec_refused", dev=error.detail) from error
+            if error.status_code in (*_EXEC_INVALID, *_NOT_YET):
+                raise GuestError("boot_marker_missing", dev=str(error)) from error
+            raise
 
-    async def provision(self, job: dict[str, Any], deadline: Deadline) -> None:
+    async def provision(self, job: dict[str, Any]) -> None:
         """Hand the job over: the one request of a run that holds secrets.
 
         Repeated only when its answer was lost; the guest starts one job per nonce, once.
         """
-        answer = await self._ask_again(["provision"], deadline, stdin=json.dumps(job))
+        answer = await self._ask_again(["provision"], self._patience, stdin=json.dumps(job))
         if answer.get("accepted") is not True:
             raise GuestError("protocol_mismatch", dev=str(answer)[:500])
 
     async def status(self, after: int, wait: float = STATUS_WAIT_S) -> Status:
-        """The guest's state as soon as it is newer than `after`, or after `wait` seconds (at most 20)."""
+        """The guest's state as soon as it is newer than `after`, or after `wait` seconds (at most 20).
+
+        A result is told at once. A mere change of phase may be told later, so that the calls keep their pace.
+        """
+        settle = await self._turn()
         command = ["status", "--after", str(after), "--wait", f"{wait:g}"]
+        command += ["--settle", f"{settle:.3f}"] if settle else []
         return _status(await self._ask(command, timeout=EXEC_TIMEOUT_S))
 
     async def interrupt(self, deadline: Deadline) -> Status:
         """Stop the agent now and freeze what is there."""
-        return _status(await self._ask_again(["interrupt"], deadline))
+        return _status(await self._ask_again(["interrupt"], Patience(deadline, quiet=True)))
 
-    async def collect(self, name: str, size: int, sha256: str) -> AsyncIterator[bytes]:
-        """The bytes of one of the guest's files, checked against the digest that the result document gave.
-
-        Raises GuestError `collect_failed` at the end when size or digest differ.
-        """
-        seen, offset = hashlib.sha256(), 0
-        while offset < size:
-            length = min(COLLECT_CHUNK_BYTES, size - offset)
-            words = ["collect", name, str(offset), str(length)]
-            answer = await self._ask_again(words, Deadline.after(CHUNK_S))
-            data = _bytes_of(answer, length)
-            seen.update(data)
-            offset += len(data)
-            yield data
-        if seen.hexdigest() != sha256:
-            raise GuestError("collect_failed", details=f"The file {name!r} did not arrive whole.")
+    async def collect(self, *parts: tuple[str, int, int]) -> list[Any]:
+        """Parts of the guest's files, each a name, an offset and a length; what came for them, unchecked."""
+        words = [str(word) for part in parts for word in part]
+        told = (await self._ask(["collect", *words], timeout=EXEC_TIMEOUT_S)).get("parts")
+        return told if isinstance(told, list) else []
 
     async def release(self) -> None:
         """Let the guest say its last word and exit."""
         await self._ask(["release"], timeout=EXEC_TIMEOUT_S)
 
-    async def _ask_again(self, words: list[str], deadline: Deadline, *, stdin: str = "") -> dict[str, Any]:
-        """Ask until the deadline as long as it is worth repeating; asking twice does no verb any harm."""
+    async def _ask_again(
+        self, words: list[str], patience: Patience, *, stdin: str = "", not_yet_s: float = math.inf
+    ) -> dict[str, Any]:
+        """Ask as long as it is worth repeating; asking twice does no verb any harm."""
+        garbled, not_yet = 0, Deadline.after(not_yet_s)
         while True:
             try:
-                return await self._ask(words, stdin=stdin, timeout=deadline.within(EXEC_TIMEOUT_S))
-            except FlyAPIError as error:
-                if deadline.passed or not _worth_repeating(error):
+                timeout = patience.deadline.within(EXEC_TIMEOUT_S)
+                answer = await self._ask(words, stdin=stdin, timeout=timeout)
+            except GarbledAnswer:
+                garbled += 1
+                if garbled >= GARBLED or patience.deadline.passed:
                     raise
-            await asyncio.sleep(RETRY_PAUSE_S)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except FlyAPIError as error:
+                if error.status_code in _NOT_YET and not_yet.passed:
+                    raise
+                await wait_out(error, patience)
+                if may_pass(error):  # it says nothing of the machine
+                    not_yet = Deadline.after(not_yet_s)
+            else:
+                patience.answered()
+                return answer
 
     async def _ask(self, words: list[str], *, stdin: str = "", timeout: float) -> dict[str, Any]:
         answer = await self._run([GUEST_COMMAND, *words], stdin=stdin, timeout=max(1.0, timeout))
         document = _document(answer.stdout)
         if document is None:
-            raise GuestError(
-                "boot_marker_missing", dev=f"exit code {answer.exit_code}: {answer.stdout[:500]}"
+            ends_early = answer.stdout.startswith("{") and not answer.stdout.rstrip().endswith("}")
+            raise GarbledAnswer(
+                "boot_marker_missing",
+                len(answer.stdout) if ends_early else 0,
+                dev=f"exit code {answer.exit_code}: {answer.stdout[:500]}",
             )
         problem = document.get("error")
         if isinstance(problem, dict):
             raise _guest_error(problem)
         if document.get("protocol") != PROTOCOL or document.get("nonce", self._nonce) != self._nonce:
-            raise GuestError("protocol_mismatch")
+            raise GarbledAnswer("protocol_mismatch")
         return document
 
 
-def _worth_repeating(error: FlyAPIError) -> bool:
-    """Not up yet, too slow, too many, or the platform's own trouble: the nonce makes a repeat harmless."""
-    return may_pass(error) or error.status_code in (409, 412)
+async def wait_out(error: FlyAPIError, patience: Patience) -> None:
+    """Pause before asking again. Raises the error when that would not help, or patience is at its end."""
+    if may_pass(error):
+        await patience.wait_out(error)
+        return
+    if error.status_code not in _NOT_YET or patience.deadline.passed:
+        raise error
+    await asyncio.sleep(RETRY_PAUSE_S)
 
 
 def _document(text: str) -> dict[str, Any] | None:
@@ -192,13 +233,3 @@ def _spans(told: object) -> dict[str, list[float | None]]:
     phases = told.items() if isinstance(told, dict) else ()
     pairs = {name: span for name, span in phases if isinstance(span, list) and len(span) == 2}
     return {name: [moment(start), moment(end)] for name, (start, end) in pairs.items()}
-
-
-def _bytes_of(answer: dict[str, Any], limit: int) -> bytes:
-    try:
-        data = base64.b64decode(str(answer.get("data", "")), validate=True)
-    except ValueError as error:
-        raise GuestError("collect_failed", details="A chunk was not readable.") from error
-    if not data or len(data) > limit:
-        raise GuestError("collect_failed", details="A chunk had the wrong length.")
-    return data

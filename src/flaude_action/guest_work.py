@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.fly_errors import may_pass
-from flaude_action.waiting import Deadline
-from flaude_guest.protocol import PROVISION_WINDOW_S
+from flaude_action.guest_files import Coming, GuestFiles
+from flaude_action.waiting import Deadline, Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from flaude_action.guest_link import GuestLink, Status
@@ -29,17 +29,27 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 RETRY_PAUSE_S = 0.5
 STATUS_TROUBLES, GUEST_TROUBLES = 20, 3
 """How often in a row Fly may refuse a status call, or the guest answer wrongly, before we believe it."""
-STATUS_PATIENCE_S = 60.0
-"""How long Fly may fail to carry one. The guest works on meanwhile, and holds its result twice as long."""
 
 
 class GuestWork:
-    """One job on one guest. `status` is the newest known, `files` what has been fetched whole."""
+    """One job on one guest. `status` is the newest known, `files` what has been fetched whole.
+
+    Trouble at Fly that may pass is waited out with `patience`: the guest works on meanwhile, and holds its
+    result.
+    """
 
     def __init__(
-        self, link: GuestLink, job: dict[str, Any], folder: Path, on_phase: Callable[[str], None]
+        self,
+        link: GuestLink,
+        job: dict[str, Any],
+        folder: Path,
+        on_phase: Callable[[str], None],
+        patience: Patience | None = None,
     ) -> None:
         self._link, self._job, self._folder, self._on_phase = link, job, folder, on_phase
+        self._patience = patience or Patience()
+        self._files = GuestFiles(link)
+        self._coming: dict[str, Coming] = {}
         self.status: Status | None = None
         self.clock_behind_s: float | None = None
         """How far the machine's clock is behind ours at most; None before any answer told a time."""
@@ -52,6 +62,11 @@ class GuestWork:
         return self.status.result if self.status is not None else None
 
     @property
+    def unreachable(self) -> FlyAPIError | None:
+        """What is being waited out now; None when Fly answers."""
+        return self._patience.trouble
+
+    @property
     def lost(self) -> bool:
         """True when the result tells of changes, and patch and list of them did not both reach us whole."""
         changeset = (self.result or {}).get("changeset")
@@ -60,9 +75,8 @@ class GuestWork:
 
     async def run(self) -> None:
         """Everything up to the guest's release. Raises FlyAPIError or GuestError when it cannot go on."""
-        deadline = Deadline.after(PROVISION_WINDOW_S)
-        await self._link.ready(deadline)
-        await self._link.provision(self._job, deadline)
+        self._see(await self._link.ready())
+        await self._link.provision(self._job)
         self.provisioned = True
         await self._until_result()
         await self.collect(FILES)
@@ -71,26 +85,31 @@ class GuestWork:
     async def interrupt(self, seconds: float) -> None:
         """Stop the agent, keep what it has done so far. Never raises; ends within `seconds`."""
         deadline = Deadline.after(seconds)
+        self._patience = Patience(deadline, quiet=True)
         try:
             async with asyncio.timeout(seconds):
-                self._see(await self._link.interrupt(deadline))
+                if self.result is None:
+                    self._see(await self._link.interrupt(deadline))
                 await self.collect(["patch", "changeset"])
         except (TimeoutError, FlyAPIError, GuestError) as error:
             self.problems.append(f"The interrupted run's files could not be fetched: {type(error).__name__}.")
 
     async def _until_result(self) -> None:
-        troubles, patience = 0, Deadline.after(STATUS_PATIENCE_S)
+        troubles = 0
         while self.status is None or (self.result is None and not self.status.tampered):
             after = self.status.seq if self.status is not None else -1
             try:
                 self._see(await self._link.status(after))
-                troubles, patience = 0, Deadline.after(STATUS_PATIENCE_S)
+                troubles = 0
+                self._patience.answered()
             except (FlyAPIError, GuestError) as error:
-                troubles += 1
                 log.info("asking the guest for its status: %s", error)
-                most = GUEST_TROUBLES if isinstance(error, GuestError) else STATUS_TROUBLES
-                passes = isinstance(error, FlyAPIError) and may_pass(error)
-                if patience.passed if passes else troubles >= most:
+                if isinstance(error, FlyAPIError) and may_pass(error):
+                    await self._patience.wait_out(error)
+                    continue
+                self._patience.answered()
+                troubles += 1
+                if troubles >= (GUEST_TROUBLES if isinstance(error, GuestError) else STATUS_TROUBLES):
                     raise _met_later(error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)
 
@@ -111,29 +130,36 @@ class GuestWork:
             behind = time.time() - max(told)
             self.clock_behind_s = min(behind, behind if self.clock_behind_s is None else self.clock_behind_s)
 
-    async def collect(self, names: Iterable[str]) -> None:
-        """Fetch the named files that the result tells of, each checked by digest before it gets its name."""
+    async def collect(self, names: Collection[str]) -> None:
+        """Fetch the named files that the result tells of, each checked by digest before it gets its name.
+
+        Goes on where an earlier call was broken off.
+        """
         told = (self.result or {}).get("files")
         told = told if isinstance(told, dict) else {}
         for name in names:
-            facts = told.get(name)
-            if not isinstance(facts, dict):
-                continue
-            try:
-                self.files[name] = await self._fetch(name, facts)
-            except (FlyAPIError, GuestError, OSError) as error:
-                log.info("fetching %s: %s", name, error)
-                self.problems.append(f"The file {name!r} could not be fetched whole.")
+            if name not in self._coming and isinstance(facts := told.get(name), dict):
+                self._expect(name, facts)
+        wanted = [self._coming[name] for name in names if name in self._coming]
+        try:
+            await self._files.fetch(wanted, self._patience)
+        except (FlyAPIError, GuestError) as error:
+            log.info("fetching the guest's files: %s", error)
+        for file in wanted:
+            if file.done:
+                self.files[file.name] = file.path
+            else:
+                log.info("fetching %s: %s", file.name, file.failed or "it did not come")
+                self.problems.append(f"The file {file.name!r} could not be fetched whole.")
 
-    async def _fetch(self, name: str, facts: dict[str, Any]) -> Path:
+    def _expect(self, name: str, facts: dict[str, Any]) -> None:
+        """Note what the result says of a file; one that cannot be true, or is too large, is a problem."""
         size, sha256 = facts.get("size"), facts.get("sha256")
-        if not isinstance(size, int) or not isinstance(sha256, str) or not 0 <= size <= MAX_FILE_BYTES:
-            raise GuestError("collect_failed", details=f"The file {name!r} is larger than we take.")
-        partial = self._folder / f"{FILES[name]}.part"
-        with partial.open("wb") as file:
-            async for data in self._link.collect(name, size, sha256):
-                file.write(data)
-        return partial.rename(self._folder / FILES[name])
+        if isinstance(size, int) and isinstance(sha256, str) and 0 <= size <= MAX_FILE_BYTES:
+            self._coming[name] = Coming(name, size, sha256, self._folder / FILES[name])
+        else:
+            log.info("%s is larger than we take, or the result is odd", name)
+            self.problems.append(f"The file {name!r} could not be fetched whole.")
 
     async def _release(self) -> None:
         """Let it go. A guest that cannot be told ends by itself after its hold."""

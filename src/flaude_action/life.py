@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from flaude_action.errors import FlaudeError
+    from flaude_action.errors import FlaudeError, FlyAPIError
     from flaude_action.guest_work import GuestWork
     from flaude_action.logs import LogFollower
     from flaude_action.machine import End, Machine
@@ -109,6 +109,18 @@ class Life:
             if not found:
                 return
         del self.work.files["patch"]
+
+    @property
+    def unreachable(self) -> FlyAPIError | None:
+        """What keeps Fly from answering now; None when it does."""
+        return (self.work.unreachable if self.work is not None else None) or self.machine.unreachable
+
+    def stopped_by_us(self, stop: OwnStop) -> None:
+        """We end the run. A time limit that passes while Fly does not answer says nothing of the run."""
+        if stop.type != "cancelled" and self.unreachable is not None:
+            self.trouble = self.unreachable
+        else:
+            self.own_stop = stop
 
     @property
     def needs_history(self) -> bool:

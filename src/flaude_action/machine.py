@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flaude_action.errors import FlyAPIError, MachineTimeout
 from flaude_action.fly_errors import may_pass
 from flaude_action.launch import create, made_by
-from flaude_action.waiting import Cancellation, Deadline, finish, patiently
+from flaude_action.waiting import Cancellation, Deadline, Patience, finish, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,8 @@ CREATE_CLEANUP_S, CREATE_HURRIED_S = 5.0, 3.0
 """After a cancel: how long a create call in flight may take to answer, so that we know what to destroy."""
 LOOK_S = 1.0
 DESTROY_CONFIRM_S = 10
+DESTROY_PATIENCE_S = 150.0
+"""How long a Fly that gives no answer at all is asked to destroy, unless the runner counts the seconds."""
 DESTROY_HURRIED_S = 1.5
 """How long destroying may take, its confirmation included, once the runner counts the seconds."""
 WATCH_PAUSE_S = 1.0
@@ -51,17 +53,27 @@ class Machine:
     """`async with Machine(...)` creates on the way in and destroys on the way out.
 
     After the block `cleanup` is `destroyed`, `already_gone` or `leaked:<id>`; "" when there was no machine.
-    Once `cancellation` is requested seconds count, and destroying is not waited for as long.
+    Once `cancellation` is requested seconds count, and destroying is not waited for as long. A Fly that does
+    not answer is waited for until the run's `deadline`.
     """
 
     def __init__(
-        self, fly: Fly, app: str, launch: Launch, *, cancellation: Cancellation | None = None
+        self,
+        fly: Fly,
+        app: str,
+        launch: Launch,
+        *,
+        cancellation: Cancellation | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self._fly = fly
         self._app = app
         self._launch = launch
         self._cancellation = cancellation or Cancellation()
         self._record: FlyMachine | None = None
+        self._deadline = deadline or Deadline.after(DESTROY_PATIENCE_S)
+        self._booting = Patience(self._deadline)
+        self._watching = Patience(quiet=True)
         self.cleanup = ""
 
     @property
@@ -74,6 +86,11 @@ class Machine:
     @property
     def id(self) -> str:
         return self.record.id
+
+    @property
+    def unreachable(self) -> FlyAPIError | None:
+        """What keeps Fly from telling us the machine's state; None when it does."""
+        return self._booting.trouble or self._watching.trouble
 
     async def __aenter__(self) -> Machine:
         creating = asyncio.ensure_future(create(self._fly, self._app, self._launch))
@@ -90,23 +107,28 @@ class Machine:
     async def started(self, deadline: Deadline) -> str:
         """Wait until it runs, or is already over; the state seen.
 
-        Raises MachineTimeout `machine_boot_timeout` at the deadline.
+        Raises MachineTimeout `machine_boot_timeout` at the deadline: not while Fly does not answer, because
+        then it may well run.
         """
-        while not deadline.passed:
+        while self._booting.trouble is not None or not deadline.passed:
             try:
                 state = await self._wait(("started", *ENDED), deadline.within(WAIT_SLICE_S))
             except FlyAPIError as error:
                 if not may_pass(error):
                     raise
-                log.info("waiting for the machine to start: %s", error)
-                await asyncio.sleep(deadline.within(WATCH_PAUSE_S))
+                await self._booting.wait_out(error)
                 continue
+            self._booting.answered()
             if state:
                 return state
         raise MachineTimeout("machine_boot_timeout", details=f"It had {deadline.seconds:.0f} s.")
 
-    async def ended(self) -> End:
-        """Wait until the machine is over. Trouble with the API is waited out: the caller has the deadline."""
+    async def ended(self, *, quiet: bool = True) -> End:
+        """Wait until the machine is over. Trouble with the API is waited out: the caller has the deadline.
+
+        `quiet` leaves it to the guest's link to tell of that.
+        """
+        self._watching = Patience(quiet=quiet)
         while True:
             try:
                 state = await self._wait(ENDED, WAIT_SLICE_S)
@@ -115,8 +137,12 @@ class Machine:
                 if end is not None:
                     return end
                 log.info("waiting for the machine: %s", error)
-                await asyncio.sleep(WATCH_PAUSE_S)
+                if may_pass(error):
+                    await self._watching.wait_out(error)
+                else:
+                    await asyncio.sleep(WATCH_PAUSE_S)
                 continue
+            self._watching.answered()
             if state:
                 return End(state)
 
@@ -144,13 +170,18 @@ class Machine:
         return End(self.record.state, gone=True) if self.record.state in OVER else None
 
     async def exec(self, command: list[str], *, stdin: str = "", timeout: float) -> ExecResult:
-        """Run one command on it; the shape `guest_link.Exec` asks for."""
-        return await self._fly.exec(self._app, self.id, command, stdin, timeout)
+        """Run one command on it; the shape `guest_link.Exec` asks for. What failed is not repeated."""
+        return await self._fly.exec(self._app, self.id, command, stdin, timeout, retry_for=0.0)
+
+    async def spare_exec(self) -> float:
+        """Wait for a command's turn that leaves another one; see `Fly.spare_exec`."""
+        return await self._fly.spare_exec(self._app, self.id)
 
     async def destroy(self) -> str:
         """Destroy and confirm. Never raises: what could not be done is told in `cleanup`."""
         if self._record is not None and not self.cleanup:
-            self.cleanup = await destroy(self._fly, self._app, self._record, self._cancellation)
+            patience = Deadline.after(self._deadline.within(DESTROY_PATIENCE_S))
+            self.cleanup = await destroy(self._fly, self._app, self._record, self._cancellation, patience)
         return self.cleanup
 
     async def _abandon(self, creating: asyncio.Task[FlyMachine]) -> None:
@@ -174,22 +205,37 @@ class Machine:
             return None
 
 
-async def destroy(fly: Fly, app: str, machine: FlyMachine, cancellation: Cancellation | None = None) -> str:
-    """Destroy a machine and see it gone: `destroyed`, `already_gone` or `leaked:<id>`. Never raises."""
-    gone = _destroy(fly, app, machine)
+async def destroy(
+    fly: Fly,
+    app: str,
+    machine: FlyMachine,
+    cancellation: Cancellation | None = None,
+    patience: Deadline | None = None,
+) -> str:
+    """Destroy a machine and see it gone: `destroyed`, `already_gone` or `leaked:<id>`. Never raises.
+
+    A Fly that gives no answer at all is asked again until `patience` ends: in an outage a machine that was
+    released goes by itself, and is seen to have gone.
+    """
+    gone = _destroy(fly, app, machine, patience or Deadline.after(0))
     seen = await patiently(gone, (cancellation or Cancellation()).wait(), DESTROY_HURRIED_S)
     return seen or f"leaked:{machine.id}"
 
 
-async def _destroy(fly: Fly, app: str, machine: FlyMachine) -> str:
+async def _destroy(fly: Fly, app: str, machine: FlyMachine, patience: Deadline) -> str:
     """How it went; "" when the machine was not seen to be gone."""
-    try:
-        await fly.destroy_machine(app, machine.id)
-    except FlyAPIError as error:
-        if error.status_code == 404:
-            return "already_gone"
-        log.warning("destroying machine %s: %s", machine.id, error)
-        return ""
+    asking = Patience(patience)
+    while True:
+        try:
+            await fly.destroy_machine(app, machine.id)
+            break
+        except FlyAPIError as error:
+            if error.status_code == 404:
+                return "already_gone"
+            if error.status_code != 0 or patience.passed:
+                log.warning("destroying machine %s: %s", machine.id, error)
+                return ""
+            await asking.wait_out(error)
     try:
         answer = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S)
     except FlyAPIError as error:

@@ -17,7 +17,15 @@ from flaude_action import DEFAULT_IMAGE
 from flaude_action.errors import ConfigError, GuestError
 from flaude_action.repo_spec import RepoSpec, reveal
 from flaude_action.untrusted import quoted
-from flaude_guest.protocol import ENV_DEADLINE_S, ENV_NONCE, ENV_PROVISION_S, PROTOCOL, PROVISION_WINDOW_S
+from flaude_guest.protocol import (
+    ENV_DEADLINE_S,
+    ENV_NONCE,
+    ENV_PROVISION_S,
+    HOLD_IDLE_S,
+    HOLD_S,
+    PROTOCOL,
+    PROVISION_WINDOW_S,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +34,6 @@ if TYPE_CHECKING:
 
 Guest = Literal["auto", "flaude", "foreign"]
 
-HOLD_S = 120
-"""How long the guest keeps its result for us after the work is done."""
 GRACE_S = 10
 """How long Claude Code may take to exit after a good result."""
 BOOT_S = 300
@@ -155,6 +161,7 @@ class MachineConfig:
                 "timeout_s": self.timeout_s,
                 "idle_timeout_s": self.idle_timeout_s,
                 "hold_s": HOLD_S,
+                "hold_idle_s": HOLD_IDLE_S,
                 "grace_s": GRACE_S,
             },
             "show_full_output": self.show_full_output,

@@ -1,4 +1,5 @@
-"""All waiting in the program: one deadline handed down, one cancellation, pauses that both can cut short.
+"""All waiting in the program: one deadline handed down, one cancellation, pauses that both can cut short, and
+patience with a Fly that does not answer.
 
 What to do when a wait ends badly is decided by the callers; retries of HTTP calls are `fly`'s.
 """
@@ -6,6 +7,8 @@ What to do when a wait ends badly is decided by the callers; retries of HTTP cal
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +17,14 @@ from flaude_action.errors import RunCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from flaude_action.errors import FlyAPIError
+
+log = logging.getLogger(__name__)
+
+PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
+ASKED_PAUSE_S = 30.0
+"""The longest pause that Fly's own `Retry-After` is believed for."""
 
 T = TypeVar("T")
 
@@ -73,6 +84,45 @@ class Cancellation:
     async def wait_at_once(self) -> None:
         """Return when no more patience is allowed."""
         await self._now.wait()
+
+
+class Patience:
+    """Trouble at Fly that may pass is waited out until a deadline, in pauses that grow to a few seconds.
+
+    The log is told once that Fly does not answer, when asking again was no help either, and once that it does
+    again; not by a `quiet` one, where somebody else asks and tells. `trouble` is what is waited out now.
+    """
+
+    def __init__(
+        self,
+        deadline: Deadline | None = None,
+        *,
+        quiet: bool = False,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.deadline = deadline or Deadline.after(math.inf)
+        self.trouble: FlyAPIError | None = None
+        self._quiet, self._sleep = quiet, sleep
+        self._times, self._began = 0, 0.0
+
+    async def wait_out(self, error: FlyAPIError) -> None:
+        """Pause before asking again. Raises the error once the deadline has passed."""
+        if self.deadline.passed:
+            raise error
+        clock = self.deadline.clock
+        self._times, self._began = self._times + 1, self._began if self._times else clock()
+        self.trouble = error
+        if self._times == 2 and not self._quiet:
+            log.warning("Fly does not answer: %s. Asking on until it does.", error)
+        grown = min(PAUSE_S * 2 ** min(self._times - 1, 10), LONGEST_PAUSE_S)
+        asked = min(error.retry_after or 0.0, ASKED_PAUSE_S)
+        await self._sleep(self.deadline.within(max(grown, asked)))
+
+    def answered(self) -> None:
+        """Fly has answered, whatever it said."""
+        if self._times >= 2 and not self._quiet:
+            log.warning("Fly answers again, after %.0f s.", self.deadline.clock() - self._began)
+        self._times, self.trouble = 0, None
 
 
 async def pause(seconds: float, *until: asyncio.Event) -> bool:

@@ -8,6 +8,7 @@ here is `verbs`.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -101,6 +102,7 @@ class Control:
     def answer(self, args: Sequence[str], stdin: str) -> tuple[dict[str, Any], str]:
         """`({code, document}, verb)` for one command line."""
         verb = args[0] if args else ""
+        self._record.holding.called()
         try:
             return {"code": 0, "document": self._verbs.get(verb, _unknown)(args[1:], stdin)}, verb
         except (Refused, job_document.JobRefused) as refused:
@@ -113,17 +115,13 @@ class Control:
             taken = self._record.provision(job)
         except TooLate:
             raise Refused("boot_marker_missing", "The machine does not wait for a job any more.") from None
-        return {
-            "protocol": protocol.PROTOCOL,
-            "nonce": self._record.nonce,
-            "accepted": True,
-            "repeated": not taken,
-        }
+        return self._document(accepted=True, repeated=not taken)
 
     def _status(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
         options = dict(zip(args[::2], args[1::2]))  # noqa: B905 - `strict` is Python 3.10
         wait_s = min(_number(options.get("--wait", "0")), protocol.STATUS_WAIT_S)
-        return self._record.status(int(_number(options.get("--after", "-1"))), wait_s)
+        settle_s = _number(options.get("--settle", "0"))
+        return self._record.status(int(_number(options.get("--after", "-1"))), wait_s, settle_s)
 
     def _interrupt(self, _args: Sequence[str], _stdin: str) -> dict[str, Any]:
         self._record.ask_to_stop("cancelled")
@@ -132,28 +130,40 @@ class Control:
     def _release(self, _args: Sequence[str], _stdin: str) -> dict[str, Any]:
         if self._record.result is None:
             raise Refused("protocol_mismatch", "There is no result to release yet.")
-        return {"protocol": protocol.PROTOCOL, "released": True}
+        return self._document(released=True)
 
     def _collect(self, args: Sequence[str], _stdin: str) -> dict[str, Any]:
-        if len(args) != 3:
-            raise Refused("protocol_mismatch", "collect takes NAME OFFSET LENGTH.")
-        name, offset, length = args[0], int(_number(args[1])), int(_number(args[2]))
+        if not args or len(args) % 3:
+            raise Refused("protocol_mismatch", "collect takes NAME OFFSET LENGTH, once or more.")
+        numbers = [int(_number(word)) for at, word in enumerate(args) if at % 3]
+        wanted = list(zip(args[::3], numbers[::2], numbers[1::2]))  # noqa: B905 - `strict` is Python 3.10
+        if sum(length for _, _, length in wanted) > protocol.COLLECT_MAX_BYTES:
+            raise Refused("collect_failed", "That is more than one answer carries.")
+        parts = [self._part(*one) for one in wanted]
+        for name, offset, length in wanted:
+            self._record.holding.handed_over(name, offset, length)
+        return self._document(parts=parts)
+
+    def _part(self, name: str, offset: int, length: int) -> dict[str, Any]:
         known = (self._record.result or {}).get("files", {}).get(name)
         if known is None:
             raise Refused("collect_failed", "There is no such file to collect.")
-        if offset < 0 or not 0 < length <= protocol.COLLECT_CHUNK_BYTES:
+        if offset < 0 or length <= 0:
             raise Refused("collect_failed", "That part cannot be collected.")
         with (self._state / name).open("rb") as file:
             file.seek(offset)
             data = file.read(length)
         return {
-            "protocol": protocol.PROTOCOL,
             "name": name,
             "offset": offset,
-            **known,
-            "data": base64.b64encode(data).decode("ascii"),
+            "size": known["size"],
             "eof": offset + len(data) >= known["size"],
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "data": base64.b64encode(data).decode("ascii"),
         }
+
+    def _document(self, **members: Any) -> dict[str, Any]:
+        return {"protocol": protocol.PROTOCOL, "nonce": self._record.nonce, **members}
 
 
 class at_directory:  # noqa: N801 - used like a function: `with at_directory(path) as short:`

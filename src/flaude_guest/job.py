@@ -43,11 +43,16 @@ class Repository:
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds. `timeout_s` counts from provision to the agent's end."""
+    """Seconds. `timeout_s` counts from provision to the agent's end.
+
+    The result is held for `hold_s` in all; once all of it has been handed over, `hold_idle_s` from the host's
+    last call on.
+    """
 
     timeout_s: float
     idle_timeout_s: float
     hold_s: float
+    hold_idle_s: float
     grace_s: float
 
 

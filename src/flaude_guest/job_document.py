@@ -189,6 +189,7 @@ def _limits(limits: _Fields) -> Limits:
     return Limits(
         timeout_s=seconds("timeout_s", 1800),
         idle_timeout_s=seconds("idle_timeout_s", 600),
-        hold_s=seconds("hold_s", 120),
+        hold_s=seconds("hold_s", protocol.HOLD_S),
+        hold_idle_s=seconds("hold_idle_s", protocol.HOLD_IDLE_S),
         grace_s=seconds("grace_s", 10),
     )

@@ -3,6 +3,26 @@
 Pure and standard-library only, because it runs at both ends: inside the machine (Python 3.9 and up)
 and in the action. Who speaks the words is elsewhere: `flaude_action.guest_link` and
 `flaude_guest.supervisor`.
+
+The verbs, each one exec that answers with one JSON document (`protocol`, `nonce`, and):
+
+    provision            the job on stdin                `accepted`, `repeated`
+    status               [--after SEQ] [--wait S] [--settle S]
+                                                         `seq`, `phase`, `times`, `result`, `result_digest`
+    interrupt            stop the agent, freeze          as status
+    collect              NAME OFFSET LENGTH, once or more; all lengths together at most COLLECT_MAX_BYTES
+                                                         `parts`, in that order, each with `name`, `offset`,
+                                                         `size` (the file's), `eof`, `data` (base64) and its
+                                                         `sha256`
+    release              the last word may be said       `released`
+
+`status` answers when `seq` is over SEQ, at the latest after `--wait`. A result is told at once; a phase that
+merely changed not before `--settle` seconds have passed, so that who may not ask often need not.
+An error is `{"protocol", "error": {"type", "message"}}` with exit code 2.
+
+The result is held `limits.hold_s` in all, or until `release`. Once all that it names has been handed over it
+is held `limits.hold_idle_s` from the last call on; three times as long until a further call shows that the
+last answer arrived.
 """
 
 import hashlib
@@ -24,12 +44,14 @@ ENV_NONCE = "FLAUDE_NONCE"
 ENV_PROVISION_S = "FLAUDE_PROVISION_S"
 ENV_DEADLINE_S = "FLAUDE_DEADLINE_S"
 
-PROVISION_WINDOW_S = 120
-"""A guest that nobody provisions for this long exits by itself."""
+PROVISION_WINDOW_S = 240
+"""A guest that nobody provisions for this long exits by itself: Fly may be out of reach for minutes."""
 STATUS_WAIT_S = 20
 """The longest one `status` exec blocks; Fly cuts execs somewhere above 30 s."""
-COLLECT_CHUNK_BYTES = 192 * 1024
-"""One `collect` answer carries at most this many bytes before base64."""
+COLLECT_MAX_BYTES = 4 * 1024 * 1024
+"""One `collect` answer carries at most this many bytes before base64. How many come whole is Fly's to say."""
+HOLD_S, HOLD_IDLE_S = 600, 60
+"""How long the guest keeps its result for the host: in all, and since the host's last call."""
 
 PHASES = ("waiting", "checks", "fetch", "setup", "agent", "collect", "hold", "released")
 

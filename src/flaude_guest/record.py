@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from flaude_guest import clock, protocol
+from flaude_guest.holding import Holding
 
 if TYPE_CHECKING:
     from flaude_guest.job import Job
@@ -54,6 +55,7 @@ class Record:
         self.phase = "waiting"
         self.times: dict[str, list[float | None]] = {"waiting": [clock.now(), None]}
         self.result: dict[str, Any] | None = None
+        self.holding = Holding()
         self._closed = False
         self._digest: str | None = None
         self._seq = 0
@@ -82,6 +84,7 @@ class Record:
             lines = self._output.lines + 1
             self.result = {**result, "lines": lines, "times": ended, "finished_at": clock.now()}
             self._digest = protocol.digest(self.result)
+            self.holding.begin(result.get("files", {}))
             self._changed.notify_all()
         self._output.event({"seq": seq, "type": "result", "ok": result["ok"], "lines": lines})
 
@@ -115,10 +118,15 @@ class Record:
             self._changed.notify_all()
         self._wake.up()
 
-    def status(self, after: int, wait_s: float) -> dict[str, Any]:
-        """The status document, as soon as `seq` is over `after`, at the latest after `wait_s`."""
+    def status(self, after: int, wait_s: float, settle_s: float = 0.0) -> dict[str, Any]:
+        """The status document, as soon as `seq` is over `after`, at the latest after `wait_s`.
+
+        Without a result in it, not before `settle_s` (at most `wait_s`) have passed.
+        """
+        until = clock.since_boot() + wait_s
         with self._changed:
-            self._changed.wait_for(lambda: self._seq > after, timeout=wait_s)
+            self._changed.wait_for(lambda: self._result_after(after), timeout=min(settle_s, wait_s))
+            self._changed.wait_for(lambda: self._seq > after, timeout=until - clock.since_boot())
             return self._document()
 
     def status_when_held(self, wait_s: float) -> dict[str, Any]:
@@ -126,6 +134,9 @@ class Record:
         with self._changed:
             self._changed.wait_for(lambda: self.result is not None, timeout=wait_s)
             return self._document()
+
+    def _result_after(self, seq: int) -> bool:
+        return self.result is not None and self._seq > seq
 
     def _move(self, phase: str) -> int:
         """The new `seq`."""

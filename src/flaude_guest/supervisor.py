@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Mapping, NoReturn, Sequence
+from typing import TYPE_CHECKING, Mapping, NoReturn, Sequence
 
 from flaude_guest import clock, protocol, workspace
 from flaude_guest.checks import Problem, check
@@ -27,6 +27,9 @@ from flaude_guest.output import Output
 from flaude_guest.places import Places
 from flaude_guest.processes import Processes
 from flaude_guest.record import Record, Wake
+
+if TYPE_CHECKING:
+    from flaude_guest.job import Limits
 
 EXIT_UNPROVISIONED = 75
 DEADLINE_DEFAULT_S = 6 * 3600.0
@@ -102,19 +105,18 @@ class Supervisor:
         journey = Journey(job, self._places, self._processes, record, self._output, ends_at)
         outcome = journey.go(problem)
         record.finish(outcome.document(record.nonce, self._places.state))
-        self._hold(job.limits.hold_s)
+        self._hold(job.limits)
         return outcome.exit_code
 
-    def _hold(self, hold_s: float) -> None:
+    def _hold(self, limits: Limits) -> None:
         """Keep the result for the host. A signal shortens the hold; if it comes only now it ends it."""
         record, before = self._record, self._record.terminated
-        if before:
-            hold_s = min(hold_s, TERMINATED_HOLD_S)
 
         def over() -> str:
-            return "over" if record.released or (record.terminated and not before) else ""
+            ended = record.released or (record.terminated and not before) or record.holding.over(limits)
+            return "over" if ended else ""
 
-        self._processes.pause(hold_s, over)
+        self._processes.pause(min(limits.hold_s, TERMINATED_HOLD_S) if before else limits.hold_s, over)
 
     def _end_at_deadline(self) -> None:
         """The dead-man timer: no machine outlives its deadline, whatever the journey is stuck in."""

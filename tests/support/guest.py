@@ -127,7 +127,7 @@ class Guest:
         """A whole file, in chunks."""
         data, eof = b"", False
         while not eof:
-            part = self.ask("collect", name, str(len(data)), "100000")
+            [part] = self.ask("collect", name, str(len(data)), "100000")["parts"]
             data += base64.b64decode(part["data"])
             eof = part["eof"]
         return data
