@@ -17,6 +17,9 @@ LEAST_BYTES: Final = 12 * 1024
 WORTH: Final = 8
 """A larger size is looked for only while so many more answers of the present one are due."""
 
+MOST_CUTS: Final = 4
+"""A limit that is met so often is none."""
+
 
 class Chunk:
     """All sizes are bytes before base64.
@@ -29,7 +32,7 @@ class Chunk:
         self._size = largest
         self._proven = 0
         self._too_large = 0
-        self._doubted = self._careful = 0
+        self._doubted = self._careful = self._cuts = 0
 
     def size(self, left: int) -> int:
         """At most so many bytes in the next exec, when `left` are still to come."""
@@ -46,12 +49,15 @@ class Chunk:
         self._size = max(self._size, asked)
         self._careful = 0
 
-    def cut(self, asked: int, text_bytes: int) -> None:
-        """The answer ended early, after this much of its text."""
+    def cut(self, asked: int, text_bytes: int) -> bool:
+        """The answer ended early, after this much of its text. Whether that tells how much fits."""
         fits = (text_bytes - ENVELOPE_BYTES) // 4 * 3
-        if self._proven < asked and fits >= LEAST_BYTES:
-            self._size = max(self._proven, min(fits, asked - 1))
-            self._too_large = 0  # what fits is known exactly
+        if self._proven >= asked or not LEAST_BYTES <= fits < asked or self._cuts >= MOST_CUTS:
+            return False
+        self._cuts += 1
+        self._size = max(self._proven, fits)
+        self._too_large = 0  # what fits is known exactly
+        return True
 
     def refused(self, asked: int) -> None:
         """Too much at once, in Fly's own words or in ours."""

@@ -112,9 +112,8 @@ class GuestFiles:
                     await wait_out(error, patience)
             except GuestError as error:
                 patience.answered()
-                if isinstance(error, GarbledAnswer) and error.cut_at:
-                    self._chunk.cut(asked, error.cut_at)
-                await self._bear(error)
+                if not (isinstance(error, GarbledAnswer) and self._chunk.cut(asked, error.cut_at)):
+                    await self._bear(error)
             else:
                 patience.answered()
                 # Fewer than were asked for: those are missing.

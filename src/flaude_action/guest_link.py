@@ -194,7 +194,7 @@ class GuestLink:
 
 async def wait_out(error: FlyAPIError, patience: Patience) -> None:
     """Pause before asking again. Raises the error when that would not help, or patience is at its end."""
-    if may_pass(error):
+    if may_pass(error) and error.status_code not in _EXEC_REFUSED:
         await patience.wait_out(error)
         return
     if error.status_code not in _NOT_YET or patience.deadline.passed:

@@ -113,7 +113,8 @@ class Patience:
         self._times, self._began = self._times + 1, self._began if self._times else clock()
         self.trouble = error
         if self._times == 2 and not self._quiet:
-            log.warning("Fly does not answer: %s. Asking on until it does.", error)
+            said = f"HTTP {error.status_code}" if error.status_code else "no answer"
+            log.warning("Fly does not answer (%s); asking on until it does.", said)
         grown = min(PAUSE_S * 2 ** min(self._times - 1, 10), LONGEST_PAUSE_S)
         asked = min(error.retry_after or 0.0, ASKED_PAUSE_S)
         await self._sleep(self.deadline.within(max(grown, asked)))

@@ -113,6 +113,18 @@ def test_nobody_releases(tmp_path: Path) -> None:
     assert g.lines()[-1] == "[flaude:exit:0]"
 
 
+def test_what_was_not_handed_over_is_kept(tmp_path: Path) -> None:
+    """With a file of the result still owed no silence ends the hold; once it was given, some does."""
+    with guest(tmp_path / "g", claude=good(tmp_path)) as g:
+        g.ask("provision", stdin=job(limits={"hold_s": 60, "hold_idle_s": 0.1}))
+        assert list(g.result()["files"]) == ["transcript"]
+        with pytest.raises(subprocess.TimeoutExpired):
+            g.exit_code(1)
+        assert g.collect("transcript")
+        assert g.exit_code(5) == 0
+    assert g.lines()[-1] == "[flaude:exit:0]"
+
+
 def test_sigterm_ends_the_work(tmp_path: Path) -> None:
     """A signal from outside ends the agent, the result says so, and the exit line still comes last."""
     with guest(tmp_path / "g", claude=agent(tmp_path, "say init; sleep 60")) as g:

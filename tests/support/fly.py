@@ -115,6 +115,17 @@ class LocalFlyHandle:
         await eventually(reached)
         return found
 
+    async def has_file(self, pattern: str) -> Path:
+        """Wait until the only process machine's folder has a file of that pattern; the file."""
+        found: list[Path] = []
+
+        async def is_there() -> bool:
+            found[:] = await asyncio.to_thread(lambda: list(self.state.glob(f"m/*/root/{pattern}")))
+            return bool(found)
+
+        await eventually(is_there)
+        return found[0]
+
     async def says(self, machine_id: str, line: str) -> None:
         """Wait until the machine's program has printed that line."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.guest import job
 
-from flaude_guest import control, verbs
+from flaude_guest import clock, control, protocol, verbs
 from flaude_guest.control import Control
+from flaude_guest.job import Limits
 from flaude_guest.output import Output
 from flaude_guest.places import Places
 from flaude_guest.record import Record, Wake
@@ -142,3 +145,114 @@ def test_a_log_nobody_reads_does_not_silence_the_verbs(places: Places) -> None:
     journey.join(5)
     os.close(writer)
     assert [status["result"]["ok"] for status in asked] == [True]
+
+
+def finished(places: Places, record: Record, **files: bytes) -> Control:
+    """A guest that holds these files."""
+    places.state.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (places.state / name).write_bytes(data)
+    verbs_ = Control(places, record)
+    verbs_.start()
+    told = {name: {"size": len(data), "sha256": "0" * 64} for name, data in files.items()}
+    record.finish({"ok": True, "files": told})
+    return verbs_
+
+
+def test_one_collect_carries_parts_of_several_files(places: Places, record: Record) -> None:
+    """In the order they were asked for, each under its own digest; the answer bears the nonce."""
+    verbs_ = finished(places, record, patch=b"0123456789", changeset=b"abc")
+    answer, _ = verbs_.answer(["collect", "patch", "4", "3", "changeset", "0", "3"], "")
+    document = answer["document"]
+    assert (document["protocol"], document["nonce"]) == (1, record.nonce)
+    expected = [("patch", 4, 10, False, b"456"), ("changeset", 0, 3, True, b"abc")]
+    got = [
+        (one["name"], one["offset"], one["size"], one["eof"], base64.b64decode(one["data"]))
+        for one in document["parts"]
+    ]
+    assert got == expected
+    digests = [hashlib.sha256(data).hexdigest() for *_, data in expected]
+    assert [one["sha256"] for one in document["parts"]] == digests
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["patch", "0"],
+        ["patch", "0", "3", "changeset"],
+        ["patch", "x", "3"],
+        ["patch", "0", "0"],
+        ["patch", "-1", "3"],
+        ["other", "0", "3"],
+        ["patch", "0", str(protocol.COLLECT_MAX_BYTES + 1)],
+        ["patch", "0", str(protocol.COLLECT_MAX_BYTES), "changeset", "0", "1"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_collected_is_refused(places: Places, record: Record, words: list[str]) -> None:
+    """Whole: not even the parts beside it are given, or count as handed over."""
+    verbs_ = finished(places, record, patch=b"0123456789", changeset=b"abc")
+    answer, _ = verbs_.answer(["collect", *words], "")
+    assert (answer["code"], set(answer["document"])) == (2, {"protocol", "error"})
+    assert not record.holding.all_given
+
+
+def test_a_phase_may_settle_but_a_result_is_told_at_once(record: Record) -> None:
+    """Who may not ask often is not answered for every change; a result does not wait for that."""
+    record.enter("checks")
+    began = time.monotonic()
+    told = record.status(0, 5.0, 0.3)
+    assert (told["phase"], time.monotonic() - began >= 0.3) == ("checks", True)
+    assert record.status(0, 0.05, 60.0)["phase"] == "checks"
+    later = threading.Timer(0.1, record.finish, [RESULT])
+    later.start()
+    began = time.monotonic()
+    assert record.status(0, 20.0, 20.0)["result"] is not None
+    assert time.monotonic() - began < 10
+    later.join()
+
+
+LIMITS = Limits(timeout_s=1, idle_timeout_s=1, hold_s=600, hold_idle_s=60, grace_s=1)
+
+
+def test_how_long_a_result_is_held(places: Places, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all was handed over it is kept whatever the silence; then the host has some time from its last
+    call on, and more while its last answer may have been lost. Never longer than in all."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "since_boot", lambda: now[0])
+    verbs_ = finished(places, record, patch=b"0123456789", changeset=b"abc")
+
+    def over_after(*seconds: float) -> list[bool]:
+        return [_over_at(record, now, each) for each in seconds]
+
+    assert over_after(599, 600) == [False, True]
+    now[0] += 300
+    verbs_.answer(["collect", "patch", "0", "6"], "")
+    assert over_after(299, 300) == [False, True]
+    verbs_.answer(["collect", "patch", "8", "2", "changeset", "0", "3"], "")
+    assert over_after(299) == [False]  # bytes 6 and 7 are still owed
+    verbs_.answer(["collect", "patch", "6", "4"], "")
+    assert over_after(179, 180) == [False, True]
+    now[0] += 100
+    verbs_.answer(["status"], "")
+    assert over_after(59, 60) == [False, True]
+
+
+def _over_at(record: Record, now: list[float], later_s: float) -> bool:
+    now[0] += later_s
+    try:
+        return record.holding.over(LIMITS)
+    finally:
+        now[0] -= later_s
+
+
+def test_a_result_without_files_is_held_for_the_idle_time(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is owed but the result itself."""
+    now = [1000.0]
+    monkeypatch.setattr(clock, "since_boot", lambda: now[0])
+    record.finish(RESULT)
+    record.holding.called()
+    assert [_over_at(record, now, later_s) for later_s in (59, 60)] == [False, True]

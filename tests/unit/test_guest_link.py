@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flaude_action import guest_link
+from flaude_action import guest_link, waiting
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.guest_link import GuestLink
-from flaude_action.waiting import Deadline
+from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import PROTOCOL, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 NONCE = "0123456789abcdef"
 
@@ -55,19 +53,20 @@ def status(result: dict[str, Any] | None = None, **members: Any) -> dict[str, An
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_link, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.0)
 
 
 async def test_provision_sends_the_job_once() -> None:
     """The job is the stdin of one exec, and nothing of it is on the command line."""
     machine = Machine(document(accepted=True, repeated=False))
-    await GuestLink(machine, NONCE).provision({"prompt": "p"}, Deadline.after(5))
+    await GuestLink(machine, NONCE).provision({"prompt": "p"})
     assert machine.asked == [(["flaude-guest", "provision"], '{"prompt": "p"}')]
 
 
 async def test_provision_is_repeated_when_its_answer_was_lost() -> None:
     """A lost answer is asked for again; the guest takes a nonce once."""
     machine = Machine(FlyAPIError(0, "cut"), document(accepted=True, repeated=True))
-    await GuestLink(machine, NONCE).provision({}, Deadline.after(5))
+    await GuestLink(machine, NONCE).provision({})
     assert len(machine.asked) == 2
 
 
@@ -75,7 +74,7 @@ async def test_provision_is_repeated_when_its_answer_was_lost() -> None:
 async def test_provision_is_not_repeated_when_refused(code: int) -> None:
     """A refusal is final."""
     with pytest.raises(FlyAPIError):
-        await GuestLink(Machine(FlyAPIError(code, "no")), NONCE).provision({}, Deadline.after(5))
+        await GuestLink(Machine(FlyAPIError(code, "no")), NONCE).provision({})
 
 
 @pytest.mark.parametrize("code", [401, 403, 405, 501])
@@ -83,7 +82,7 @@ async def test_refused_exec_is_told_before_anything_is_sent(code: int) -> None:
     """The first question holds nothing; when Fly refuses it, that is `machine_exec_refused`."""
     machine = Machine(FlyAPIError(code, "no"))
     with pytest.raises(GuestError) as raised:
-        await GuestLink(machine, NONCE).ready(Deadline.after(5))
+        await GuestLink(machine, NONCE).ready()
     assert raised.value.type == "machine_exec_refused"
     assert machine.asked[0][1] == ""
 
@@ -91,15 +90,66 @@ async def test_refused_exec_is_told_before_anything_is_sent(code: int) -> None:
 async def test_ready_waits_for_a_booting_machine() -> None:
     """Not running yet, too many requests, a lost answer: asked again until it answers."""
     machine = Machine(FlyAPIError(412, "machine not running"), FlyAPIError(429, ""), status())
-    await GuestLink(machine, NONCE).ready(Deadline.after(5))
+    await GuestLink(machine, NONCE).ready()
     assert len(machine.asked) == 3
 
 
-async def test_ready_gives_up_at_its_deadline() -> None:
-    """A guest that never answers is `boot_marker_missing`."""
+async def test_ready_gives_up_when_fly_says_no_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which nothing can be run, as Fly itself says, is `boot_marker_missing`."""
+    monkeypatch.setattr(guest_link, "READY_S", 0.0)
     with pytest.raises(GuestError) as raised:
-        await GuestLink(Machine(FlyAPIError(412, "")), NONCE).ready(Deadline.after(0))
+        await GuestLink(Machine(FlyAPIError(412, "")), NONCE).ready()
     assert raised.value.type == "boot_marker_missing"
+
+
+async def test_an_outage_is_not_the_guests_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Fly does not answer it says nothing of the machine: that time does not count, and ends as what
+    it is."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(waiting, "PAUSE_S", 1.0)
+    patience = Patience(Deadline.after(600, lambda: now[0]), sleep=sleep)
+    machine = Machine(*[FlyAPIError(0, "refused")] * 40, FlyAPIError(412, ""), status())
+    await GuestLink(machine, NONCE, patience).ready()
+    assert 120 < now[0] < 600
+    assert patience.trouble is None
+    with pytest.raises(FlyAPIError) as raised:
+        await GuestLink(Machine(*[FlyAPIError(503, "busy")] * 1000), NONCE, patience).ready()
+    assert (raised.value.type, patience.trouble) == ("machine_api_unavailable", raised.value)
+
+
+GARBAGE = ["", "Traceback", '{"protocol": 1, "non', json.dumps({"protocol": 99, "nonce": NONCE})]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("verb", ["ready", "provision", "interrupt"])
+async def test_an_answer_that_is_garbled_is_asked_for_again(verb: str, garbage: str) -> None:
+    """What somebody on the way spoilt is no word of the guest; what comes three times is believed."""
+    good = document(accepted=True) if verb == "provision" else status()
+    calls: dict[str, Callable[[GuestLink], Awaitable[object]]] = {
+        "ready": lambda link: link.ready(),
+        "provision": lambda link: link.provision({}),
+        "interrupt": lambda link: link.interrupt(Deadline.after(5)),
+    }
+    await calls[verb](GuestLink(Machine(garbage, garbage, good), NONCE))
+    machine = Machine(garbage, garbage, garbage, good)
+    with pytest.raises(GuestError):
+        await calls[verb](GuestLink(machine, NONCE))
+    assert len(machine.asked) == 3
+
+
+async def test_a_status_may_be_told_late() -> None:
+    """The guest is told how long a mere change of phase can wait for the next call's turn."""
+
+    async def turn() -> float:
+        return 0.75
+
+    machine = Machine(status())
+    await GuestLink(machine, NONCE, turn=turn).status(3, wait=5)
+    assert machine.asked[0][0][1:] == ["status", "--after", "3", "--wait", "5", "--settle", "0.750"]
 
 
 async def test_result_with_the_right_digest_is_believed() -> None:
@@ -135,32 +185,6 @@ async def test_odd_answers_are_refused(answer: str, error_type: str) -> None:
     assert raised.value.type == error_type
 
 
-async def collected(link: GuestLink, size: int, sha256: str) -> bytes:
-    return b"".join([chunk async for chunk in link.collect("patch", size, sha256)])
-
-
-def chunks(data: bytes, length: int) -> list[dict[str, Any]]:
-    cut = [data[start : start + length] for start in range(0, len(data), length)]
-    return [document(data=base64.b64encode(part).decode()) for part in cut]
-
-
-async def test_collect_joins_chunks() -> None:
-    """A file of several chunks arrives whole."""
-    data = bytes(range(256)) * 2000
-    machine = Machine(*chunks(data, guest_link.COLLECT_CHUNK_BYTES))
-    got = await collected(GuestLink(machine, NONCE), len(data), hashlib.sha256(data).hexdigest())
-    assert got == data
-    assert machine.asked[0][0][2:] == ["patch", "0", "196608"]
-
-
-@pytest.mark.parametrize("code", [0, 408, 412, 429, 502])
-async def test_collect_asks_again_for_a_part_that_got_lost(code: int) -> None:
-    """The work of a whole run does not hang on one answer."""
-    data = b"12345"
-    machine = Machine(FlyAPIError(code, "busy"), *chunks(data, 5))
-    assert await collected(GuestLink(machine, NONCE), 5, hashlib.sha256(data).hexdigest()) == data
-
-
 async def test_interrupt_is_repeated_as_long_as_there_is_time() -> None:
     """An interrupt that got lost on the way is sent again, but not after its deadline."""
     trouble = FlyAPIError(502, "busy")
@@ -175,20 +199,3 @@ async def test_times_that_are_none_are_left_out() -> None:
     odd = {"waiting": [10**400, 5.0], "agent": [6.0, "x"], "fetch": [True, None], "setup": [1], "hold": 7}
     told = await GuestLink(Machine(status(times=odd)), NONCE).status(-1)
     assert told.times == {"waiting": [None, 5.0], "agent": [6.0, None], "fetch": [None, None]}
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda data: document(data=base64.b64encode(b"other").decode()),
-        lambda data: document(data=""),
-        lambda data: document(data="%%%"),
-        lambda data: document(data=base64.b64encode(data + b"x").decode()),
-    ],
-)
-async def test_collect_refuses_what_differs(spoil: Callable[[bytes], dict[str, Any]]) -> None:
-    """Wrong bytes, none, no base64 or too many: `collect_failed`."""
-    data = b"12345"
-    with pytest.raises(GuestError) as raised:
-        await collected(GuestLink(Machine(spoil(data)), NONCE), len(data), hashlib.sha256(data).hexdigest())
-    assert raised.value.type == "collect_failed"

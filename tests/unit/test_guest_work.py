@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from flaude_action import guest_work
+from flaude_action import guest_work, waiting
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.guest_link import Status
 from flaude_action.guest_work import GuestWork
+from flaude_action.waiting import Deadline, Patience
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from flaude_action.guest_link import GuestLink
-    from flaude_action.waiting import Deadline
 
 DONE = Status(9, "hold", {}, {"ok": True})
 
@@ -29,9 +28,10 @@ class Link:
         self.answers = list(answers)
         self.released = False
 
-    async def ready(self, deadline: Deadline) -> None: ...
+    async def ready(self) -> Status:
+        return Status(0, "waiting", {})
 
-    async def provision(self, job: dict[str, Any], deadline: Deadline) -> None: ...
+    async def provision(self, job: dict[str, Any]) -> None: ...
 
     async def status(self, after: int) -> Status:
         answer = self.answers.pop(0)
@@ -39,23 +39,21 @@ class Link:
             raise answer
         return answer
 
-    async def collect(self, name: str, size: int, sha256: str) -> AsyncIterator[bytes]:
-        yield b""
-
     async def release(self) -> None:
         self.released = True
 
 
-def work(link: Link, folder: Path) -> GuestWork:
-    return GuestWork(cast("GuestLink", link), {}, folder, lambda _: None)
+def work(link: Link, folder: Path, patience: Patience | None = None) -> GuestWork:
+    return GuestWork(cast("GuestLink", link), {}, folder, lambda _: None, patience)
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_work, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.0)
 
 
-@pytest.mark.parametrize("status", [0, 408, 429, 502, 503])
+@pytest.mark.parametrize("status", [0, 200, 408, 429, 502, 503])
 async def test_an_outage_of_the_api_does_not_end_the_work(tmp_path: Path, status: int) -> None:
     """The guest works on while Fly cannot carry our questions, so they are asked until they are answered."""
     link = Link(*[FlyAPIError(status, "busy")] * 100, DONE)
@@ -65,11 +63,26 @@ async def test_an_outage_of_the_api_does_not_end_the_work(tmp_path: Path, status
     assert link.released
 
 
-async def test_an_outage_that_lasts_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that lasts is told as what it is."""
-    monkeypatch.setattr(guest_work, "STATUS_PATIENCE_S", 0.0)
-    with pytest.raises(FlyAPIError):
-        await work(Link(FlyAPIError(503, "busy")), tmp_path).run()
+async def test_patience_is_the_runs_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Minutes are waited out, in pauses of seconds, and told once; at the deadline it ends as what it is."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.25)
+    patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    await work(Link(*[FlyAPIError(0, "refused")] * 40, DONE), tmp_path, patience).run()
+    assert 120 < now[0] < 40 * waiting.LONGEST_PAUSE_S
+    asking, again = caplog.messages
+    assert asking == "Fly does not answer (no answer); asking on until it does."
+    assert again.startswith("Fly answers again, after 1")
+    with pytest.raises(FlyAPIError) as raised:
+        await work(Link(*[FlyAPIError(503, "busy")] * 2000), tmp_path, patience).run()
+    assert raised.value.type == "machine_api_unavailable"
+    assert now[0] == pytest.approx(3600)
 
 
 @pytest.mark.parametrize(

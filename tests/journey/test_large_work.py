@@ -1,0 +1,186 @@
+"""Work of many megabytes and its way to us: Fly's rate limits, what Fly cuts, what arrives spoilt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.fly import eventually
+from tests.support.step import bash, script, stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.fly import LocalFlyHandle
+    from tests.support.step import Ended
+
+pytestmark = pytest.mark.claude
+
+COLLECT = '"collect"'
+
+
+def large(size: int) -> dict[str, Any]:
+    """The agent writes a text of that size whose lines are all different."""
+    line = f"print(*map('%015d'.__mod__, range({size // 16})), sep='\\n', file=open('large.txt', 'w'))"
+    return script(bash(f'python3 -c "{line}"'), "Written.")
+
+
+def carried(ended: Ended) -> int:
+    """The patch's size, which must be that of work that arrived whole."""
+    assert (ended.outputs["conclusion"], ended.outputs["cleanup"]) == ("success", "destroyed")
+    assert json.loads(ended.outputs["changed_files"]) == ["large.txt"]
+    return (ended.workspace / ended.outputs["patch_file"]).stat().st_size
+
+
+async def refused(fly: LocalFlyHandle) -> list[str]:
+    return [request["path"] for request in await fly.requests() if request["status"] == 429]
+
+
+async def collects(fly: LocalFlyHandle) -> list[dict[str, Any]]:
+    return [request for request in await fly.requests("POST", "/exec") if COLLECT in request["body"]]
+
+
+@pytest.mark.parametrize(
+    "size", [6_000_000, pytest.param(30_000_000, marks=pytest.mark.full)], ids=["6 MB", "30 MB"]
+)
+async def test_large_work_arrives_within_flys_limits(tmp_path: Path, size: int) -> None:
+    """Not a single 429, and hardly more execs than their bytes need; so it is a matter of seconds."""
+    async with stage(tmp_path, large(size), rate_limits=True) as here:
+        ended = await here.step(timeout="300s")
+        execs, too_many = await collects(here.fly), await refused(here.fly)
+        left = await here.machines_left()
+    patch = carried(ended)
+    assert patch >= size
+    least = patch / (2**20 * 3 / 4)
+    assert len(execs) <= 1.15 * least + 3
+    assert too_many == []
+    assert left == []
+    took = execs[-1]["at"] - execs[0]["at"]
+    assert took < 2 * len(execs)
+
+
+@pytest.mark.parametrize("cap", [256 * 1024, 300_000, 16 * 2**20])
+async def test_what_fly_cuts_is_found_out_once(tmp_path: Path, cap: int) -> None:
+    """However much of a command's output Fly carries."""
+    size = 2_000_000
+    async with stage(tmp_path, large(size), exec_output_max_bytes=cap) as here:
+        ended = await here.step()
+        execs, too_many = await collects(here.fly), await refused(here.fly)
+    patch = carried(ended)
+    assert len(execs) <= 1.15 * patch / (cap * 3 / 4) + 3
+    assert too_many == []
+
+
+DATA = r'data\\": \\"'
+SPOILT: dict[str, dict[str, Any]] = {
+    "a wrong chunk": {"action": "alter", "find": DATA + "....", "put": DATA + "AAAA"},
+    "a chunk that is no base64": {"action": "alter", "find": DATA + "....", "put": DATA + "%%%%"},
+    "a garbled answer": {"action": "alter", "find": r'\\"protocol\\"', "put": "protocol"},
+    "a cut answer": {"action": "alter", "find": r"(?<=data).*(?=stderr)", "put": r'", "'},
+    "no JSON": {"action": "respond", "status": 200, "body": "<html>maintenance</html>"},
+    "an empty answer": {"action": "respond", "status": 200, "body": {"stdout": "", "exit_code": 0}},
+    "a lost answer": {"action": "lose_answer"},
+    "dropped": {"action": "drop", "times": 4},
+    "500": {"action": "respond", "status": 500, "body": "busy", "times": 4},
+    "408": {"action": "respond", "status": 408, "body": {"error": "deadline_exceeded"}, "times": 4},
+    "429": {"action": "respond", "status": 429, "body": {"error": "rate limit exceeded"}, "times": 2},
+    "502 in HTML": {"action": "respond", "status": 502, "body": "<h1>Bad gateway</h1>", "times": 4},
+}
+QUICK = ("a wrong chunk", "a garbled answer", "no JSON", "dropped", "500")
+
+
+def spoilt() -> list[Any]:
+    full = pytest.mark.full
+    return [
+        pytest.param(fault, id=name, marks=() if name in QUICK else full) for name, fault in SPOILT.items()
+    ]
+
+
+@pytest.mark.parametrize("fault", spoilt())
+async def test_what_comes_spoilt_is_asked_for_again(tmp_path: Path, fault: dict[str, Any]) -> None:
+    """The whole work arrives: patch, list of files and transcript."""
+    async with stage(tmp_path, large(1_000), rate_limits=True) as here:
+        await here.fly.fault("/exec$", asks=COLLECT, **fault)
+        ended = await here.step()
+        too_many = await refused(here.fly)
+    assert carried(ended) >= 1_000
+    assert ended.outputs["execution_file"]
+    assert ended.annotations == []
+    assert fault.get("status") == 429 or too_many == []
+
+
+async def test_a_part_of_large_work_that_comes_spoilt(tmp_path: Path) -> None:
+    """In the middle of many: that part alone is asked for again."""
+    async with stage(tmp_path, large(3_000_000), exec_output_max_bytes=700_000) as here:
+        await here.fly.fault("/exec$", asks=COLLECT, skip=3, **SPOILT["a wrong chunk"])
+        ended = await here.step()
+        execs = await collects(here.fly)
+    patch = carried(ended)
+    assert len(execs) <= 1.15 * patch / (700_000 * 3 / 4) + 4
+
+
+EVERY_VERB = ("status", "provision", "release")
+
+
+@pytest.mark.parametrize("verb", EVERY_VERB)
+async def test_one_garbled_answer_to_any_verb(tmp_path: Path, verb: str) -> None:
+    """What somebody on the way spoilt once is no reason to give up."""
+    async with stage(tmp_path, large(1_000)) as here:
+        spoil = {**SPOILT["a garbled answer"], "times": 2 if verb == "status" else 1}
+        await here.fly.fault("/exec$", asks=f'"{verb}"', **spoil)
+        ended = await here.step()
+    assert carried(ended) >= 1_000
+
+
+async def test_a_cancel_while_large_work_is_fetched(tmp_path: Path) -> None:
+    """Under Fly's limits, with their turns used up: destroyed and told within the runner's patience."""
+    limits = {"rate_limits": True, "exec_output_max_bytes": 64 * 1024}
+    async with stage(tmp_path, large(3_000_000), **limits) as here:
+        running = await here.start()
+
+        async def fetching() -> bool:
+            return len(await collects(here.fly)) > 4
+
+        await eventually(fetching, within_s=60)
+        began = time.time()
+        running.signal(signal.SIGINT)
+        ended = await running.ended()
+        seconds = time.time() - began
+        [destroyed] = await here.fly.requests("DELETE", "/machines/")
+        too_many = await refused(here.fly)
+    assert destroyed["at"] - began < 3.5
+    assert seconds < 6.5
+    assert ended.outputs["cleanup"] == "destroyed"
+    assert too_many == []
+
+
+async def test_a_cancel_in_the_first_seconds(tmp_path: Path) -> None:
+    """When the commands so far have used up Fly's burst, the interrupt still finds its turn, and the work
+    arrives."""
+    turns = script(bash("echo half > half.txt; sleep 30"), "Too late.")
+    async with stage(tmp_path, turns, rate_limits=True) as here:
+        running = await here.start()
+        await here.fly.has_file("workspace/*/half.txt")
+        began = time.time()
+        running.signal(signal.SIGINT)
+        ended = await running.ended()
+        seconds = time.time() - began
+        [destroyed] = await here.fly.requests("DELETE", "/machines/")
+        too_many = await refused(here.fly)
+    assert json.loads(ended.outputs["changed_files"]) == ["half.txt"]
+    assert destroyed["at"] - began < 3.5
+    assert seconds < 6.5
+    assert too_many == []
+
+
+async def test_many_machines_of_one_app_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Limits are each machine's own."""
+    async with stage(tmp_path, large(1_000), rate_limits=True) as here:
+        ends = await asyncio.gather(*(here.step() for _ in range(3)))
+        too_many = await refused(here.fly)
+    assert [carried(ended) >= 1_000 for ended in ends] == [True] * 3
+    assert too_many == []
