@@ -86,6 +86,7 @@ class Git:
             out=out or _bounded(captured),
             err=_bounded(errors),
             watch=self._watch,
+            ours=True,
         )
         if ended.cut:
             raise CutShort(ended.cut)

@@ -78,6 +78,7 @@ class Journey:
         try:
             self._record.enter("collect")
             self._end_processes()
+            self._leftovers.free_memory(self._places)
             self._collect()
         except Exception as error:
             self._bug(error)

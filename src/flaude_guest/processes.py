@@ -5,6 +5,7 @@ Which commands run, and for how long, is decided by the callers; what they leave
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -12,9 +13,9 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, Sequence
 
-from flaude_guest import clock
+from flaude_guest import clock, control_group, memory
 from flaude_guest.leftovers import reap
 from flaude_guest.pipes import Pumps, Sink
 from flaude_guest.places import as_user
@@ -75,9 +76,13 @@ class Processes:
 
     def __init__(self, wake: Wake) -> None:
         self._wake = wake
+        self._group: control_group.ControlGroup | None = None
 
-    def prepare(self) -> None:
-        """Become a subreaper, give up gaining privileges, and let a child's end wake the journey."""
+    def prepare(self, *, confine: bool = False) -> None:
+        """Become a subreaper, give up gaining privileges, and let a child's end wake the journey.
+
+        `confine` says that the machine is ours, and gives the work a control group of its own on it.
+        """
         libc = ctypes.CDLL(None, use_errno=True)
         for option in (_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS):
             # Inherited by children, so no code has to run between fork and exec, which threads forbid.
@@ -85,6 +90,9 @@ class Processes:
                 raise OSError(ctypes.get_errno(), "prctl %d" % option)
         signal.set_wakeup_fd(self._wake.writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        memory.be_killed_last()
+        if confine:
+            self._group = control_group.make()
 
     def run(
         self,
@@ -97,24 +105,27 @@ class Processes:
         out: Sink = _ignore,
         err: Sink | None = None,
         watch: Watch = _never,
+        ours: bool = False,
     ) -> Ended:
         """Run to the end, or until `watch` gives a reason: then SIGTERM, and SIGKILL 5 s later.
 
         Reasons that are in a hurry get SIGKILL straight away, also when they come after another one. Without
-        `err` both streams go to `out`. Raises NotStarted.
+        `err` both streams go to `out`. What is not `ours` is the work's: when memory runs out it goes first.
+        Raises NotStarted.
         """
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if err is None else subprocess.PIPE,
-                cwd=cwd,
-                env=dict(env),
-                start_new_session=True,
-                bufsize=0,
-                **as_user(who),
-            )
+            with self._standing(ours):
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT if err is None else subprocess.PIPE,
+                    cwd=cwd,
+                    env=dict(env),
+                    start_new_session=True,
+                    bufsize=0,
+                    **as_user(who),
+                )
         except OSError as error:
             raise NotStarted(error.errno, error.strerror) from error
         with process:
@@ -127,6 +138,15 @@ class Processes:
                 raise
         code = process.returncode
         return Ended(code if code >= 0 else None, -code if code < 0 else None, cut, cut_at)
+
+    @contextlib.contextmanager
+    def _standing(self, ours: bool) -> Iterator[None]:
+        """What is started inside counts as ours or as the work's when memory runs out."""
+        with contextlib.ExitStack() as standing:
+            if not ours and self._group is not None:
+                standing.enter_context(self._group.entered())
+            standing.enter_context(memory.scored(memory.EQUAL if ours else memory.EXPENDABLE))
+            yield
 
     def _attend(
         self, process: subprocess.Popen[bytes], pumps: Pumps, watch: Watch

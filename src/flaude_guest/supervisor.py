@@ -67,7 +67,7 @@ class Supervisor:
         for end in (self._end_at_deadline, self._leave_anyway):
             threading.Thread(target=end, name=end.__name__, daemon=True).start()
         self._record.boot(isolated=self._places.isolated)
-        self._processes.prepare()
+        self._processes.prepare(confine=self._places.isolated)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._record.ask_to_stop("terminated"))
         workspace.prepare(self._places)

@@ -183,6 +183,51 @@ def test_running_out_of_memory(
     assert result["oom"] == {"kills": 1, "agent": whole}
 
 
+def test_the_work_has_a_control_group_of_its_own(machine_image: str, tmp_path: Path) -> None:
+    """Where root may make one, all of the work is in it, killed first, and leaves memory for the rest."""
+    look = "cat /proc/self/oom_score_adj; grep -e :memory: -e :pids: /proc/self/cgroup; "
+    eat = "python3 -c 'x = bytearray(10**9)' || echo was killed; "
+    tmp_path.chmod(0o755)
+    claude = agent(tmp_path, f"say init; (setsid sh -c '{look}'); say result")
+    Path(claude).write_text(Path(claude).read_text().replace(str(tmp_path), "/agent"))
+    options = ("--memory=400m", "--memory-swap=400m", f"--volume={tmp_path}:/agent:ro")
+    groups = "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"
+    with container(machine_image, tmp_path, *options, groups, FLAUDE_CLAUDE="/agent/agent") as g:
+        g.ask("provision", stdin=job(setup=look + eat))
+        result = g.result()
+        show = "cat /proc/1/oom_score_adj; cat /sys/fs/cgroup/memory$(sed -n s/.*:memory://p /proc/1/cgroup)/"
+        most = subprocess.run(
+            [*g.command[:-1], "sh", "-c", show + "flaude-work/memory.limit_in_bytes /proc/1/cgroup"],
+            capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+    lines = g.lines()
+    assert result["ok"] is True, result
+    assert result["oom"]["kills"] == 1
+    assert "was killed" in lines
+    assert int(most[1]) == 336 << 20
+    assert int(most[0]) < 1000
+    assert not [line for line in most if "flaude-work" in line]
+    assert lines.count("1000") == 2
+    assert len([line for line in lines if line.endswith("/flaude-work")]) == 4
+
+
+def test_what_holds_memory_without_a_process_is_removed(machine_image: str, tmp_path: Path) -> None:
+    """Shared memory and files in memory of the agent's are gone when its work is gathered; no other's are."""
+    made = "import ctypes; c = ctypes.CDLL(None); c.shmget(0, 4096, 0o1600); c.msgget(0, 0o1600); c.semget(0, 1, 0o1600)"
+    fill = "mkdir -p /dev/shm/a/b; echo 1 > /dev/shm/a/b/c; ln -s /etc /dev/shm/link; echo 1 > /workspace/work/kept"
+    setup = f"python3 -c '{made}'; {fill}"
+    with container(machine_image, tmp_path, "--ipc=private", FLAUDE_CLAUDE="/bin/true") as g:
+        root = ("python3", "-c", made.replace("import ctypes", "import ctypes; open('/dev/shm/roots', 'w')"))
+        subprocess.run([*g.command[:-1], *root], check=True)
+        g.ask("provision", stdin=job(setup=setup))
+        assert g.result()["setup"] == {"exit_code": 0}
+        look = "ls -A /dev/shm; cat /proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem | wc -l; cat /workspace/work/kept"
+        left = subprocess.run(
+            [*g.command[:-1], "sh", "-c", look], capture_output=True, text=True, check=True
+        ).stdout
+    assert left.split() == ["roots", "6", "1"]
+
+
 LOCALE = "LC_CTYPE\nupper <U0041>\nEND LC_CTYPE\n"
 CHARACTERS = (
     "<code_set_name> ISO-8859-1\nCHARMAP\n"
