@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from flaude_action import left_out
 from flaude_action.catalog import CATALOG
 from flaude_action.errors import AgentError, FlaudeError, MachineExitError, MachineTimeout, RunCancelled
 from flaude_action.untrusted import quoted
@@ -188,6 +189,8 @@ class Outcome:
         told: dict[str, Any] = {"details": details, "dev": verdict.line, "meta": meta}
         if self.evidence.never_started and verdict.type in ("machine_failed", "machine_lost"):
             told["hint"] = _PULL_IMAGE
+        if verdict.type == "collect_failed":
+            told |= left_out.failure(self.result)
         if verdict.type in _TIMEOUTS:
             return MachineTimeout(verdict.type, **told)
         if verdict.conclusion == "cancelled":

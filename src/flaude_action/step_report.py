@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from flaude_action import left_out
 from flaude_action.annotations import read_findings
 from flaude_action.catalog import CATALOG
 from flaude_action.kept_files import Kept, keep_transcript
@@ -65,7 +66,12 @@ def report_outcome(
         outputs=outputs,
         errors=(failure,) if failure is not None else (),
         warnings=tuple(_warnings(outcome, inputs)),
-        notices=(*outcome.verdict.notices, *_problems(outcome, failure), *kept.notes(failure)),
+        notices=(
+            *outcome.verdict.notices,
+            *_problems(outcome, failure),
+            *kept.notes(failure),
+            *left_out.notices(outcome.result, failure.details if failure is not None else ""),
+        ),
         line=outcome.verdict.line,
         log_tail=tail,
         excerpt=report.excerpt(failure.phase) if failure is not None else (),

@@ -8,10 +8,12 @@ https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admi
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
-from typing import Iterator
+from typing import TYPE_CHECKING, Iterator
 
 from flaude_guest.memory import ROOT, WORK_GROUP, machine_bytes, own_folders
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RESERVE_MIN_BYTES, RESERVE_MAX_BYTES = 64 << 20, 256 << 20
 """What is kept back of the memory: the supervisor and a verb or two take some 60 MB."""

@@ -200,6 +200,8 @@ class Journey:
             ):
                 if count:
                     self._output.say("not part of the change: %d %s" % (count, what))
+            for row in taken.left_out:
+                self._output.say("left out of the change: %(path)s (%(why)s, %(size)d bytes)" % row)
         except CutShort:
             self._outcome.fail("collect_failed", "collect", "Taking the changeset took too long.")
         except CollectFailed as failed:

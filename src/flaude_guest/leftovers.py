@@ -78,7 +78,7 @@ class Leftovers:
             return  # the uid is at its process limit, or has stopped ours: kill_all goes one by one
 
     def free_memory(self, places: Places) -> None:
-        """Remove what fills memory though nobody runs: System V's objects and files of file systems in memory.
+        """Remove what fills memory though nobody runs: System V's objects, and files that are in memory.
 
         Called when none of the agent's processes is left; in our own process, for which there may be the last
         memory. Without a uid of its own nothing can be told to be the agent's.
@@ -181,11 +181,11 @@ def _remove_below(top: str, uid: int) -> None:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif entry.stat(follow_symlinks=False).st_uid == uid:
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink()
     for folder in reversed(folders[1:]):
         with contextlib.suppress(OSError):
-            if os.lstat(folder).st_uid == uid:
-                os.rmdir(folder)
+            if Path(folder).lstat().st_uid == uid:
+                Path(folder).rmdir()
 
 
 def _descendants(root: int, parents: Mapping[int, int]) -> list[int]:

@@ -61,10 +61,10 @@ def machine_bytes(root: Path = ROOT) -> int:
     """The memory that all of us have together: the machine's, or what our control group is allowed of it."""
     groups = _own_groups(root)
     found = [_number_after("MemTotal:", root / "proc/meminfo") * 1024]
-    for folder in _folders(root / "sys/fs/cgroup/memory", groups.get("memory", "")):
-        found.append(_number_after("hierarchical_memory_limit", folder / "memory.stat"))
-    for folder in _folders(root / "sys/fs/cgroup", groups.get("", "")):
-        found.append(_number_after("", folder / "memory.max"))
+    first = _folders(root / "sys/fs/cgroup/memory", groups.get("memory", ""))
+    second = _folders(root / "sys/fs/cgroup", groups.get("", ""))
+    found += [_number_after("hierarchical_memory_limit", folder / "memory.stat") for folder in first]
+    found += [_number_after("", folder / "memory.max") for folder in second]
     return min((size for size in found if size), default=0)
 
 

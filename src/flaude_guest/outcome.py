@@ -6,7 +6,7 @@ The document's shape is the guest protocol's; how it is kept and told is in `rec
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_guest import protocol
@@ -111,8 +111,19 @@ class Outcome:
             self.fail(judged.type, "agent", judged.details, judged.line, code=code, retry_at=judged.retry_at)
 
     def changeset_taken(self, taken: Changeset) -> None:
-        """Denied tools are a warning where there is a change; with nothing changed they are why."""
-        self.changeset = taken
+        """Work that does not arrive is no success.
+
+        Denied tools are a warning where there is a change; with nothing changed they are why.
+        """
+        hide = self.secrecy.hide
+        self.changeset = replace(
+            taken,
+            paths=[hide(path) for path in taken.paths],
+            left_out=[{**row, "path": hide(row["path"])} for row in taken.left_out],
+        )
+        if taken.left_out_count:
+            details = "Files that the change cannot carry: %d. The rest is in the patch."
+            self.fail("collect_failed", "collect", details % taken.left_out_count)
         blocked = [each for each in self.warnings if each["type"] == "permission_blocked"]
         if blocked and taken.files == 0 and self.error is None:
             self.warnings.remove(blocked[0])

@@ -2,7 +2,8 @@
 
 Started as root it first becomes UID and GID, the owner, so that it has no other rights; without them it stays
 who it is. AROUND is a folder around the work tree, of which only the folder itself counts. Links are not
-followed, and the tree's own `.git` is left alone. Prints how many folders stay closed; exits with 1 for any.
+followed, and the tree's own `.git` is left alone. Prints what stays closed, WHY and path, each ended by NUL:
+`unreadable`, or `too_deep` for a folder below which paths are longer than the system takes.
 
     reopen.py [UID GID] AROUND TREE
 """
@@ -10,6 +11,7 @@ followed, and the tree's own `.git` is left alone. Prints how many folders stay 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Iterator
 
 FOLDER_BITS = 0o500
 FILE_BITS = 0o400
+PATH_BYTES = 4096
 
 
 def main() -> int:
@@ -25,31 +28,42 @@ def main() -> int:
         os.setgroups([])
         os.setgid(int(ids[1]))
         os.setuid(int(ids[0]))
-    _allow(around, FOLDER_BITS)
-    closed, waiting = 0, [tree]
+    for folder in (around, tree):
+        _allow(folder, FOLDER_BITS)
+    os.chdir(tree)  # git knows the paths from here, and the longest path counts from here
+    waiting = [""]
     while waiting:
         folder = waiting.pop()
         try:
-            waiting += [inner for inner in _open(folder) if inner != tree + "/.git"]
-        except OSError:
-            closed += 1
-    sys.stdout.write("%d\n" % closed)
-    return 1 if closed else 0
+            waiting += [inner for inner in _open(folder) if inner != ".git"]
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                _tell("too_deep", folder.rpartition("/")[0])
+            else:
+                _tell("unreadable", folder)
+    return 0
 
 
 def _open(folder: str) -> Iterator[str]:
     """The folders in it, with its files made readable on the way. Raises OSError when it stays closed."""
-    _allow(folder, FOLDER_BITS)
-    with os.scandir(folder) as entries:
+    _allow(folder or ".", FOLDER_BITS)
+    with os.scandir(folder or ".") as entries:
         for entry in entries:
+            path = folder + "/" + entry.name if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
-                yield entry.path
+                yield path
             elif entry.is_file(follow_symlinks=False):
-                _allow(entry.path, FILE_BITS)
+                _allow(path, FILE_BITS)
+                if not os.access(path, os.R_OK) and len(os.fsencode(path)) < PATH_BYTES:
+                    _tell("unreadable", path)
+
+
+def _tell(why: str, path: str) -> None:
+    sys.stdout.buffer.write(os.fsencode(why + "\0" + path + "\0"))
 
 
 def _allow(name: str, bits: int) -> None:
-    """A file that stays closed is no concern of ours: git fails over it if it matters."""
+    """What stays closed is told by who looks into it."""
     with contextlib.suppress(OSError):
         path = Path(name)
         mode = path.stat().st_mode & 0o7777

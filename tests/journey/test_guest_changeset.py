@@ -19,6 +19,7 @@ from tests.support.guest import git, repository
 
 from flaude_guest import changeset, protocol, workspace
 from flaude_guest.changeset import CollectFailed
+from flaude_guest.comparison import Comparison
 from flaude_guest.fetch import Fetched, fetch
 from flaude_guest.git import Git
 from flaude_guest.job import Repository
@@ -68,6 +69,7 @@ class Work:
     def take(self) -> dict[str, dict[str, Any]]:
         """The changeset's entries by path; its digest and its patch are checked on the way."""
         taken = changeset.take(self.git, self.places, self.fetched, self.folder, self.index)
+        self.taken = taken
         document = json.loads((self.places.state / "changeset").read_bytes())
         patch = (self.places.state / "patch").read_bytes()
         assert taken.digest == protocol.digest(document)
@@ -75,13 +77,22 @@ class Work:
         assert document["patch_sha256"] == hashlib.sha256(patch).hexdigest()
         assert document["base_sha"] == self.sha
         self.apply(document["files"])
-        return {entry["path"]: entry for entry in document["files"]}
+        entries = {entry["path"]: entry for entry in document["files"]}
+        self.left_out = {row["path"]: row["why"] for row in document["left_out"]}
+        self.sizes = {row["path"]: row["size"] for row in document["left_out"]}
+        assert not entries.keys() & self.left_out.keys()
+        assert taken.paths == list(entries)[: len(taken.paths)]
+        assert taken.left_out_count >= len(self.left_out)
+        return entries
 
     def apply(self, entries: list[dict[str, Any]]) -> None:
         """The patch makes the base into exactly what the entries tell."""
         if not entries:
             return
-        git(self.up, "apply", "--index", str(self.places.state / "patch"))
+        git(self.up, "-c", "core.protectHFS=true", "apply", "--index", str(self.places.state / "patch"))
+        names = ["git", "diff", "--cached", "--name-only", "--no-renames", "-z", "HEAD"]
+        changed = os.fsdecode(subprocess.check_output(names, cwd=self.up)).split("\0")
+        assert sorted(filter(None, changed)) == sorted(entry["path"] for entry in entries)
         for entry in entries:
             path = self.up / entry["path"]
             if entry["status"] == "deleted":
@@ -223,12 +234,14 @@ def test_a_submodule_in_the_base(tmp_path: Path) -> None:
 
 
 def test_a_patch_that_is_too_large(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A patch over the limit is a failure, never a part of a patch."""
-    monkeypatch.setattr(changeset, "FILE_MAX_BYTES", 1000)
-    (work.folder / "big").write_text("line\n" * 1000)
-    with pytest.raises(CollectFailed, match="larger than 1000 bytes"):
-        work.take()
-    assert not (work.places.state / "patch").exists()
+    """Of a patch over the limit the largest parts are left out, and no more of them than must be."""
+    monkeypatch.setattr(changeset, "FILE_MAX_BYTES", 20_000)
+    for name, lines in (("largest", 2500), ("large", 2000), ("small", 1000), ("kept", 500)):
+        (work.folder / name).write_text("line\n" * lines)
+    assert set(work.take()) == {"small", "kept"}
+    assert work.left_out == {"large": "too_large", "largest": "too_large"}
+    assert work.sizes == {"large": 10_000, "largest": 12_500}
+    assert work.taken.left_out_count == 2
 
 
 def test_git_that_fails_is_a_failure(work: Work) -> None:
@@ -281,13 +294,21 @@ def test_a_folder_that_only_seems_open(theirs: Work, mode: int) -> None:
     assert set(theirs.take()) == {"folder/inner", "half/new"}
 
 
-def test_what_cannot_be_opened_is_a_failure(theirs: Work) -> None:
-    """A folder that stays closed may hold anything, so there is no changeset without it."""
+def test_what_cannot_be_opened_is_left_out(theirs: Work) -> None:
+    """A folder that stays closed may hold anything, and so may a file: they are named, if not ignored."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a folder that the agent cannot open")
+    (theirs.folder / "new").write_text("1\n")
+    (theirs.folder / ".gitignore").write_text("ignored\nbuild/\n")
+    (theirs.folder / "build").mkdir()
+    theirs.give_away()
     (theirs.folder / "roots").mkdir(mode=0o700)
-    with pytest.raises(CollectFailed, match="cannot be read: 1"):
-        theirs.take()
+    (theirs.folder / "build" / "roots").mkdir(mode=0o700)
+    for name in ("roots file", "edited", "build/file"):
+        (theirs.folder / name).unlink(missing_ok=True)
+        (theirs.folder / name).touch(mode=0o600)
+    assert set(theirs.take()) == {"new", ".gitignore"}
+    assert theirs.left_out == dict.fromkeys(("roots", "roots file", "edited"), "unreadable")
 
 
 def test_the_folder_is_gone(work: Work) -> None:
@@ -297,12 +318,177 @@ def test_the_folder_is_gone(work: Work) -> None:
         work.take()
 
 
-def test_names_that_git_does_not_take_are_a_failure(work: Work) -> None:
-    """git passes over a few names without failing; the rest of the work does not go on without them."""
-    (work.folder / "git~1").write_text("1\n")
+REFUSED = ("git~1", ".GIT/x", "a/.Git/x", ".git /x", ".git./x", ".g\u200cit/x", "\u200f.git", "GIT~1/y",
+           ".git::$INDEX_ALLOCATION/z")  # fmt: skip
+FINE = ("a\\b", "c:", "git~2", ".gitx", "aux", "  ", "-o", "*", ":(top)x", "new\nline", "\udcff", "n" * 255)
+
+
+def test_names_that_git_does_not_take_are_left_out(work: Work) -> None:
+    """What git, here or on another system, would not apply is named; names that are merely odd arrive."""
+    for name in REFUSED + FINE:
+        (work.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (work.folder / name).write_text("1\n")
+    (work.folder / ".gitmodules").symlink_to("answer")
+    assert set(work.take()) == set(FINE)
+    assert work.left_out == dict.fromkeys((*REFUSED, ".gitmodules"), "name_refused")
+
+
+def test_what_was_replaced_by_something_refused_stays(work: Work) -> None:
+    """A file that became a folder that is left out, or the other way round, is as it was."""
+    (work.folder / "edited").unlink()
+    (work.folder / "edited" / ".GIT").mkdir(parents=True)
+    (work.folder / "edited" / ".GIT" / "x").write_text("1\n")
+    (work.folder / "edited" / "fine").write_text("1\n")
+    (work.folder / "folder" / "inner").unlink()
+    (work.folder / "folder").rmdir()
+    with (work.folder / "folder").open("wb") as file:
+        file.truncate(4 << 30)
+    (work.folder / "kept").unlink()
+    assert set(work.take()) == {"kept"}
+    assert work.left_out == {
+        "folder": "too_large", "edited/.GIT/x": "name_refused", "edited/fine": "git_refused"
+    }  # fmt: skip
+
+
+def test_a_folder_that_became_a_pipe(work: Work) -> None:
+    """Neither is a pipe the deletion of the files that were below its name."""
+    (work.folder / "folder" / "inner").unlink()
+    (work.folder / "folder").rmdir()
+    os.mkfifo(work.folder / "folder")
     (work.folder / "new").write_text("1\n")
-    with pytest.raises(CollectFailed, match="could not be taken in: 1"):
-        work.take()
+    assert set(work.take()) == {"new"}
+    assert work.taken.special_files == 1
+
+
+def test_files_that_are_too_large(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger than git may be given, new or tracked: named with their size, and never read."""
+    monkeypatch.setattr(changeset, "content_max_bytes", lambda: 1000)
+    for name, size in (("sparse", 4 << 30), ("edited", 1001), ("folder/new", 1001), ("fits", 1000)):
+        with (work.folder / name).open("wb") as file:
+            file.truncate(size)
+    (work.folder / "ignored").write_bytes(bytes(2000))
+    (work.folder / "link").symlink_to("sparse")
+    assert set(work.take()) == {"fits", "link"}
+    assert work.left_out == dict.fromkeys(("sparse", "edited", "folder/new"), "too_large")
+    assert work.sizes == {"sparse": 4 << 30, "edited": 1001, "folder/new": 1001}
+
+
+@pytest.mark.parametrize("content", ["same", "other"])
+def test_a_large_file_that_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """A tracked file that was only touched is no change, however large; it is its content that tells."""
+    work = Work(tmp_path, {"large": "x" * 2000})
+    monkeypatch.setattr(changeset, "content_max_bytes", lambda: 1000)
+    (work.folder / "large").unlink()
+    (work.folder / "large").write_text(("x" if content == "same" else "y") * 2000)
+    assert work.take() == {}
+    assert work.left_out == ({} if content == "same" else {"large": "too_large"})
+
+
+def test_new_files_that_are_too_large_together(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest are left out until the rest fits."""
+    monkeypatch.setattr("flaude_guest.staging.TOTAL_MAX_BYTES", 10_000)
+    for number in range(1, 6):
+        (work.folder / f"new{number}").write_bytes(bytes(number * 1000))
+    assert set(work.take()) == {"new1", "new2", "new3", "new4"}
+    assert work.left_out == {"new5": "too_large"}
+
+
+def test_new_files_that_are_too_many(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fullest folder's go first, what was written elsewhere arrives, and all are counted."""
+    monkeypatch.setattr("flaude_guest.left_out.NEW_MAX", 20)
+    for number in range(100):
+        (work.folder / "node_modules" / f"p{number // 10}").mkdir(parents=True, exist_ok=True)
+        (work.folder / "node_modules" / f"p{number // 10}" / f"{number}.js").write_text("1\n")
+    (work.folder / "zz").mkdir()
+    for name in ("zz/answer", "zz/other", "new", "edited"):
+        (work.folder / name).write_text("new\n")
+    taken = set(work.take())
+    assert {"zz/answer", "zz/other", "new", "edited"} < taken
+    assert len(taken) <= 21
+    assert work.left_out == {"node_modules/": "too_many"}
+    assert work.taken.left_out_count == 104 - len(taken)
+
+
+def test_folders_in_folders_in_folders(work: Work) -> None:
+    """Deeper than a path may be long: what is there is not read, but the rest of the work is."""
+    (work.folder / "new").write_text("1\n")
+    deep(work.folder, 3000)
+    assert set(work.take()) == {"new"}
+    assert list(work.left_out.values()) == ["too_deep"]
+    assert all(set(path) == {"d", "/"} for path in work.left_out)
+    assert all(len(row["path"]) <= 300 for row in work.taken.left_out)
+
+
+def test_folders_in_folders_that_are_ignored(work: Work) -> None:
+    """What git ignores may be as deep as it likes."""
+    (work.folder / ".gitignore").write_text("d\n")
+    deep(work.folder, 3000)
+    assert set(work.take()) == {".gitignore"}
+    assert work.left_out == {}
+
+
+def deep(top: Path, levels: int) -> None:
+    """A file at the end of so many folders, made from each folder downwards."""
+    made = f"import os\nfor _ in range({levels}):\n  os.mkdir('d'); os.chdir('d')\nopen('file', 'w')"
+    subprocess.run(["python3", "-c", made], cwd=top, check=True)
+
+
+def test_a_file_that_git_fails_over(work: Work) -> None:
+    """git stops at what it cannot convert; it is found among many, and all others arrive."""
+    (work.folder / ".gitattributes").write_text("*.odd working-tree-encoding=UTF-16\n")
+    names = {f"new{number}" for number in range(50)}
+    for name in names:
+        (work.folder / name).write_text("1\n")
+    (work.folder / "a.odd").write_bytes(b"\xff")
+    (work.folder / "z.odd").write_bytes(b"odd")
+    assert set(work.take()) == {*names, ".gitattributes"}
+    assert work.left_out == {"a.odd": "git_refused", "z.odd": "git_refused"}
+
+
+@pytest.mark.parametrize(
+    "name", [".gitignore", ".gitattributes", "folder/.gitignore", "fresh/.gitattributes"]
+)
+@pytest.mark.parametrize("odd", ["pipe", "sparse"])
+def test_rules_that_git_cannot_read(work: Work, name: str, odd: str) -> None:
+    """git would wait for ever or need all memory to read its own rules: the base's are used instead."""
+    path = work.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if odd == "pipe":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(4 << 30)
+    for new in ("new", "ignored", "folder/new", "fresh/new"):
+        (work.folder / new).parent.mkdir(exist_ok=True)
+        (work.folder / new).write_text("1\n")
+    assert set(work.take()) == {"new", "folder/new", "fresh/new"}
+    assert work.left_out == {name: "git_refused" if odd == "pipe" else "too_large"}
+
+
+@pytest.mark.parametrize("last", [1, 3, 5])
+def test_git_that_is_killed_over_the_patch(work: Work, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    """It is asked again with less to do: as binary first, then without the heaviest."""
+    for number in range(30):
+        (work.folder / f"new{number:02}").write_text("line\n" * (30 - number))
+    whole, asked = Comparison.patch, []
+
+    def patch(self: Comparison, out: Any, *attributes: str) -> None:
+        asked.append(attributes)
+        if len(asked) <= last:
+            out(b"diff --git a/half b/half\nnew file")
+            raise CollectFailed("git diff-index exited with 137.")
+        whole(self, out, *attributes)
+
+    monkeypatch.setattr(Comparison, "patch", patch)
+    taken = set(work.take())
+    assert [len(attributes) for attributes in asked] == [0] + [1] * last
+    left = {1: 0, 3: 5, 5: 30}[last]
+    assert sorted(taken) == sorted(f"new{number:02}" for number in range(left, 30))
+    assert set(work.left_out.values()) <= {"git_refused"}
+    assert work.taken.left_out_count == left
 
 
 def test_a_harmless_complaint_of_git(work: Work) -> None:

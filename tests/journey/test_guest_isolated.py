@@ -213,15 +213,16 @@ def test_the_work_has_a_control_group_of_its_own(machine_image: str, tmp_path: P
 
 def test_what_holds_memory_without_a_process_is_removed(machine_image: str, tmp_path: Path) -> None:
     """Shared memory and files in memory of the agent's are gone when its work is gathered; no other's are."""
-    made = "import ctypes; c = ctypes.CDLL(None); c.shmget(0, 4096, 0o1600); c.msgget(0, 0o1600); c.semget(0, 1, 0o1600)"
-    fill = "mkdir -p /dev/shm/a/b; echo 1 > /dev/shm/a/b/c; ln -s /etc /dev/shm/link; echo 1 > /workspace/work/kept"
+    get = "c.shmget(0, 4096, 0o1600); c.msgget(0, 0o1600); c.semget(0, 1, 0o1600)"
+    made = f"import ctypes; c = ctypes.CDLL(None); {get}"
+    fill = "mkdir -p /dev/shm/a/b; echo 1 > /dev/shm/a/b/c; ln -s /etc /dev/shm/link; echo 1 > kept"
     setup = f"python3 -c '{made}'; {fill}"
     with container(machine_image, tmp_path, "--ipc=private", FLAUDE_CLAUDE="/bin/true") as g:
         root = ("python3", "-c", made.replace("import ctypes", "import ctypes; open('/dev/shm/roots', 'w')"))
         subprocess.run([*g.command[:-1], *root], check=True)
         g.ask("provision", stdin=job(setup=setup))
         assert g.result()["setup"] == {"exit_code": 0}
-        look = "ls -A /dev/shm; cat /proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem | wc -l; cat /workspace/work/kept"
+        look = "cd /proc/sysvipc; ls -A /dev/shm; cat shm msg sem | wc -l; cat /workspace/work/kept"
         left = subprocess.run(
             [*g.command[:-1], "sh", "-c", look], capture_output=True, text=True, check=True
         ).stdout

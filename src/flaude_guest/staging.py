@@ -1,0 +1,233 @@
+"""An index brought to what a folder holds: tracked files as they are, plus new ones that are not ignored.
+
+What git does not take, or must not be given, is noted in a `LeftOut` and passed over. How git is asked is in
+`comparison`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterable, Mapping, NamedTuple, Sequence
+
+from flaude_guest import left_out
+from flaude_guest.comparison import CollectFailed, ended, split
+from flaude_guest.left_out import LeftOut, NewFiles, folders_of
+
+if TYPE_CHECKING:
+    from flaude_guest.comparison import Comparison
+
+TOTAL_MAX_BYTES = 256 * 1024 * 1024
+"""New content of one change: it is stored, read twice and packed in the time that there is for all."""
+PATH_MAX_BYTES = 4095
+"""https://man7.org/linux/man-pages/man7/path_resolution.7.html (PATH_MAX, with its NUL)"""
+TRIES_MAX = 100
+"""How often git is asked again, with half as many paths, to find the one that it does not take."""
+
+RULES_MAX_BYTES = 1024 * 1024
+"""git reads a whole `.gitignore` or `.gitattributes`, each line of it as a pattern."""
+RULES_SEARCH_S = 0.5
+
+_RULES = (".gitignore", ".gitattributes")
+_REFUSED = "Ignoring path "
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
+_QUICK = ("core.looseCompression", "0")
+"""For what is read once and thrown away. As git has it, it is the compression of patches too."""
+
+
+class Differences(NamedTuple):
+    """Paths in which folder and index differ."""
+
+    gone: list[bytes]
+    changed: list[bytes]
+    new: list[bytes]
+
+
+class Staging:
+    """Works on a comparison's index. No file of more than `file_max` bytes is given to git."""
+
+    def __init__(self, compare: Comparison, file_max: int) -> None:
+        self._compare = compare
+        self._file_max = file_max
+        self._crowded: frozenset[bytes] = frozenset()
+        self.left_out = LeftOut()
+        self.repositories_inside = 0
+        self.special_files = 0
+
+    def replace_rules(self, odd: Mapping[bytes, int]) -> None:
+        """Put the base's file, if it has one, into the place of each of these, which are left out."""
+        for path, size in odd.items():
+            self.left_out.add(path, left_out.TOO_LARGE if size else left_out.GIT_REFUSED, size)
+            with contextlib.suppress(CollectFailed):  # it is none of the base's
+                self._compare.ask("checkout-index", "--force", "-z", "--stdin", stdin=ended([path]))
+
+    def stage(self) -> str:
+        """Bring the index to what the folder holds.
+
+        Returns '' when that was done, but for what is left out; else what git said last, and nothing is sure.
+        """
+        try:
+            self._stage(tries=0)
+        except CollectFailed as failed:
+            return failed.line or str(failed)
+        said = self._compare.complaints.decode("utf-8", "replace").splitlines()
+        words = [line for line in said if line and not line.startswith(_REFUSED)]
+        if said and not words:
+            self._leave_out(path for paths in self._differences() for path in paths)
+        return words[-1] if words else ""
+
+    def stage_what_can_be(self) -> None:
+        """The same for a folder in which git stumbles: whatever it does not take is left out.
+
+        Raises CollectFailed when it cannot even be compared, or the disk is full.
+        """
+        self._stage(tries=TRIES_MAX)
+        self._leave_out(path for paths in self._differences() for path in paths)
+
+    def _stage(self, tries: int) -> None:
+        found = self._differences()
+        self._take_in(("--force-remove",), found.gone, tries)
+        self._take_in(("--add", "--replace"), found.changed + found.new, tries)
+
+    def _take_in(self, how: Sequence[str], paths: list[bytes], tries: int) -> None:
+        """Raises CollectFailed when git does not take them at once and there may be no more tries."""
+        waiting, left = [paths] if paths else [], tries
+        while waiting:
+            batch = waiting.pop()
+            try:
+                self._compare.ask("update-index", "-z", *how, "--stdin", stdin=ended(batch), config=(_QUICK,))
+            except CollectFailed as failed:
+                if not tries or any(words in failed.line for words in _NO_ROOM):
+                    raise
+                with contextlib.suppress(FileNotFoundError):
+                    self._compare.index.with_name("index.lock").unlink()  # git was killed over it
+                left -= 1
+                half = len(batch) // 2 if left > 0 else 0
+                if half:
+                    waiting += [batch[half:], batch[:half]]
+                else:
+                    self._leave_out(batch)
+
+    def _leave_out(self, paths: Iterable[bytes]) -> None:
+        """Paths that git did not take, each for the reason that is plain to see."""
+        refused = set(self._compare.complaints.split(b"\n"))
+        for path in paths:
+            status, why = self._status(path), left_out.GIT_REFUSED
+            if status is None:
+                why = left_out.UNREADABLE
+            elif _REFUSED.encode("ascii") + path in refused:
+                why = left_out.NAME_REFUSED
+            self.left_out.add(path, why, status.st_size if status is not None else 0)
+
+    def _differences(self) -> Differences:
+        """What the index does not have as the folder has it, and what may be given to git of that.
+
+        Folders with a repository of their own are left out; ls-files names them with a slash at the end. So
+        are tracked files that are no content any more: git takes no other one beside them.
+        """
+        files = ("diff-files", "-z", "--name-only", "--ignore-submodules=all")
+        gone = split(self._compare.ask(*files, "--diff-filter=D"))
+        touched = split(self._compare.ask(*files, "--diff-filter=d"))
+        others = NewFiles(left_out.NEW_MAX)
+        self._compare.ask("ls-files", "-z", "--others", "--exclude-standard", out=others.feed)
+        special = {path for path in touched if self._is_special(path)}
+        above = {folder for path in gone for folder in folders_of(path)}
+        replaced = {folder for folder in above if self._is_special(folder)}
+        special |= {path for path in gone if replaced.intersection(folders_of(path))}
+        self.repositories_inside = sum(path.endswith(b"/") for path in others.paths)
+        self.special_files = len(special)
+        return Differences(
+            [path for path in gone if path not in special and path not in self.left_out],
+            self._fitting((path for path in touched if path not in special), tracked=True),
+            self._fitting(self._few(others), tracked=False),
+        )
+
+    def _few(self, others: NewFiles) -> list[bytes]:
+        """New files, no more than may be. Asked again, what was too many then is not new now."""
+        new = [
+            path
+            for path in others.paths
+            if not path.endswith(b"/") and path.partition(b"/")[0] not in self._crowded
+        ]
+        for folder, count in () if self._crowded else others.too_many.items():
+            self.left_out.add((folder or b".") + b"/", left_out.TOO_MANY)
+            self.left_out.add_unnamed(count - 1)
+        self._crowded = self._crowded or frozenset(others.too_many)
+        return new
+
+    def _fitting(self, paths: Iterable[bytes], *, tracked: bool) -> list[bytes]:
+        """Without those that are too large for git, and those already left out.
+
+        What is tracked may have been touched only; then its size is the base's, and git may see whether its
+        content is too.
+        """
+        sizes: dict[bytes, int] = {}
+        for path in paths:
+            if path in self.left_out:
+                continue
+            if len(path) > PATH_MAX_BYTES:
+                self.left_out.add(path, left_out.TOO_DEEP)
+                continue
+            status = self._status(path)
+            size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else 0
+            if size > self._file_max and not (tracked and self._compare.base_size(path) == size):
+                self.left_out.add(path, left_out.TOO_LARGE, size)
+            else:
+                sizes[path] = size
+        for path in () if tracked else over(sizes, TOTAL_MAX_BYTES):
+            self.left_out.add(path, left_out.TOO_LARGE, sizes.pop(path))
+        return list(sizes)
+
+    def _is_special(self, path: bytes) -> bool:
+        status = self._status(path)
+        if status is None:
+            return False  # git says what is wrong with it
+        return not any(is_(status.st_mode) for is_ in (stat.S_ISREG, stat.S_ISLNK, stat.S_ISDIR))
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        """From the folder downwards, because the whole path may be longer than a path may be."""
+        try:
+            folder = os.open(self._compare.worktree, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return os.lstat(path, dir_fd=folder)
+            finally:
+                os.close(folder)
+        except OSError:
+            return None
+
+
+def odd_rules(worktree: Path) -> dict[bytes, int]:
+    """Remove the files in which git looks for rules and over which it would wait for ever or need all memory.
+
+    Path and size, which is 0 for what is no file. None of the agent's processes may be left.
+    """
+    found: dict[bytes, int] = {}
+    give_up = time.monotonic() + RULES_SEARCH_S
+    waiting = [] if worktree.is_symlink() else [worktree]  # as root nothing of the agent's is followed
+    for folder in waiting:  # it grows on the way
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting += [Path(entry.path)] if entry.name != ".git" else []
+                elif entry.name in _RULES and not entry.is_symlink():
+                    regular, size = entry.is_file(), entry.stat(follow_symlinks=False).st_size
+                    if not regular or size > RULES_MAX_BYTES:
+                        Path(entry.path).unlink()
+                        found[os.fsencode(Path(entry.path).relative_to(worktree))] = size if regular else 0
+        if time.monotonic() > give_up:
+            break
+    return found
+
+
+def over(sizes: Mapping[bytes, int], most: int) -> list[bytes]:
+    """The largest, as many as must go for the rest to have no more than `most` bytes together."""
+    left, found = sum(sizes.values()), []
+    for path in sorted(sizes, key=lambda each: -sizes[each]):
+        if left <= most:
+            break
+        left -= sizes[path]
+        found.append(path)
+    return found

@@ -1,0 +1,86 @@
+"""The main job when the agent leaves a file that the change cannot carry: it is named, the rest arrives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.step import bash, script, stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.step import Ended, Stage
+
+FIX = bash("echo fixed > answer.txt; rm README.md")
+ODD = {
+    "random": ("head -c 70000000 /dev/urandom > core.1234", "`core.1234` (66.8 MiB, too large)"),
+    "sparse": ("truncate -s 4G data.img", "`data.img` (4 GiB, too large)"),
+    "many large": (
+        "for n in 1 2 3 4; do head -c 17${n}00000 /dev/urandom > $n.bin; done",
+        "`4.bin` (16.6 MiB, too large), `3.bin` (16.5 MiB, too large)",
+    ),
+    "a folder .GIT": ("mkdir .GIT; echo x > .GIT/x", "`.GIT/x` (2 bytes, git takes no such name)"),
+    "a folder git~1": ("mkdir git~1; echo x > git~1/x", "`git~1/x` (2 bytes, git takes no such name)"),
+    "a tracked file": (
+        "git checkout -q README.md; truncate -s 4G README.md",
+        "`README.md` (4 GiB, too large)",
+    ),
+    "nested": (
+        "python3 -c \"import os\nfor n in range(3000): os.mkdir('d'); os.chdir('d')\"",
+        "(too many folders deep)",
+    ),
+}
+
+
+def applied(here: Stage, ended: Ended) -> dict[str, str]:
+    """The files, with their status, after the patch on a fresh checkout of the base."""
+    fresh = here.folder / "fresh"
+    git = ["git", "-C", str(fresh)]
+    subprocess.run(["git", "clone", "-q", str(here.folder / "source"), str(fresh)], check=True)
+    patch = str(ended.workspace / ended.outputs["patch_file"])
+    subprocess.run([*git, "apply", "--check", patch], check=True)
+    subprocess.run([*git, "apply", "--index", patch], check=True)
+    told = subprocess.check_output([*git, "diff", "--cached", "--name-status"], text=True)
+    return {path: status for status, path in (line.split("\t") for line in told.splitlines())}
+
+
+@pytest.mark.parametrize(("odd", "words"), ODD.values(), ids=ODD)
+async def test_one_odd_file_does_not_lose_the_rest(tmp_path: Path, odd: str, words: str) -> None:
+    """The run is red, it is the user's turn, the file is named with its size, and the patch has all else."""
+    async with stage(tmp_path, script(FIX, bash(odd), "Done.")) as here:
+        ended = await here.step(memory_mb="1024")
+        changed = applied(here, ended)
+    assert ended.exit_code == 1
+    assert (ended.outputs["error_type"], ended.outputs["retryable"]) == ("collect_failed", "user")
+    (error,) = ended.of_level("error")
+    assert words in error
+    assert ".gitignore" in ended.outputs["error_hint"]
+    assert words.split("`")[1] in ended.summary
+    assert changed.keys() == set(json.loads(ended.outputs["changed_files"]))
+    assert changed.pop("answer.txt") == "A"
+    if "README.md" not in odd:
+        assert changed.pop("README.md") == "D"
+    assert changed.keys() <= {"1.bin", "2.bin"}
+
+
+async def test_zeros_are_carried(tmp_path: Path) -> None:
+    """What is large and can be packed arrives whole."""
+    async with stage(tmp_path, script(FIX, bash("head -c 70000000 /dev/zero > zeros"), "Done.")) as here:
+        ended = await here.step()
+        assert applied(here, ended) == {"answer.txt": "A", "README.md": "D", "zeros": "A"}
+        assert (here.folder / "fresh" / "zeros").read_bytes() == bytes(70_000_000)
+    assert ended.outputs["conclusion"] == "success"
+    assert (ended.workspace / ended.outputs["patch_file"]).stat().st_size < 1_000_000
+
+
+async def test_another_failure_keeps_its_name(tmp_path: Path) -> None:
+    """That something was left out is a notice then."""
+    turns = script(FIX, bash("truncate -s 4G data.img"), bash("sleep 60"), "Done.")
+    async with stage(tmp_path, turns) as here:
+        ended = await here.step(timeout="15s")
+        assert applied(here, ended) == {"answer.txt": "A", "README.md": "D"}
+    assert ended.outputs["error_type"] == "run_timeout"
+    assert "`data.img` (4 GiB, too large)" in ended.summary
