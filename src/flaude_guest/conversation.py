@@ -6,6 +6,7 @@ Claude Code 2.1.330 was seen to print (tests/reference/claude-runs).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Mapping
 
@@ -20,6 +21,7 @@ NAME_CHARS = 200
 DENIALS_MAX = 100
 OPEN_TOOLS_MAX = 1000
 _SYNTHETIC = "<synthetic>"
+_SAID_STATUS = re.compile(r"\bAPI Error: (?:Request rejected \()?([45]\d\d)\b")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Conversation:
     """Facts of one run so far. `result` is the last result event, `result_at` when it came (epoch).
 
     A result is taken back when another turn begins after it or the model speaks on: a background task's end
-    starts one, and only that turn's result tells how it all ended.
+    starts one, and only that turn's result tells how it all ended. `command` is the task of a prompt that is
+    a command with an agent of its own, like `/review`, and `command_status` how that task ended.
     """
 
     started: bool = False
@@ -48,6 +51,8 @@ class Conversation:
     compacted: bool = False
     compaction_failed: bool = False
     informed: bool = False
+    command: str = ""
+    command_status: str = ""
     session_writes_lost: bool = False
     credential_refusals: int = 0
     resets_at: float | None = None
@@ -87,6 +92,15 @@ class Conversation:
             and result.get("is_error") is False
             and result.get("subtype") == "success"
             and result.get("terminal_reason") in (None, "completed")
+        )
+
+    @property
+    def asked_model(self) -> bool:
+        """Whether the model was asked for the task: it spoke here, or to the command's own agent."""
+        usage = (self.result or {}).get("modelUsage")
+        used = usage.values() if self.command and isinstance(usage, dict) else ()
+        return self.model_turns > 0 or any(
+            isinstance(one, dict) and number(one.get("outputTokens")) for one in used
         )
 
     def text(self) -> str:
@@ -133,6 +147,15 @@ class Conversation:
             self.credential_refusals += 1
         elif subtype == "session_writes_lost":
             self.session_writes_lost = True
+        elif subtype in ("task_started", "task_notification") and "tool_use_id" not in event:
+            self._task(event)
+
+    def _task(self, event: Mapping[str, Any]) -> None:
+        """A task that no tool call of the model's began."""
+        if event["subtype"] == "task_started" and event.get("task_type") == "local_agent":
+            self.command = _key(event.get("task_id"))
+        elif self.command and _key(event.get("task_id")) == self.command:
+            self.command_status = word(event.get("status")) or ""
 
     def _limit(self, limit: Any) -> None:
         status = limit.get("status") if isinstance(limit, dict) else None
@@ -175,6 +198,13 @@ def cause(conversation: Conversation) -> ApiError:
         status=whole(result.get("api_error_status")),
         text=conversation.line(result.get("result") or ""),
     )
+
+
+def command_cause(conversation: Conversation) -> ApiError:
+    """Why a command's own agent failed. There is no code for it, so Claude Code's words may name it."""
+    text = conversation.text()
+    status = _SAID_STATUS.search(text)
+    return ApiError(status=int(status[1]) if status else None, text=conversation.line(text))
 
 
 def _key(value: Any) -> str:

@@ -12,7 +12,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flaude_guest.conversation import ApiError, Conversation, cause
+from flaude_guest.conversation import ApiError, Conversation, cause, command_cause
+from flaude_guest.events import number
 
 if TYPE_CHECKING:
     from flaude_guest.processes import Ended
@@ -166,19 +167,32 @@ def _doubt(said: Conversation, ended: Ended, result: Any, schema_given: bool) ->
     if result.get("stop_reason") == "refusal":
         return Judgement("model_refused", line=said.text())
     if result.get("terminal_reason") is None and not result.get("num_turns"):
-        # No turn was taken. Only compacting, which is what was asked for then, is work all the same.
-        if said.compaction_failed:
-            return Judgement("compaction_failed", line=said.text())
-        if said.informed:
-            return Judgement("hook_blocked", line=said.text())
-        if not said.compacted:
-            return Judgement("agent_error", "Claude Code ended without asking the model.", said.text())
+        failure = _without_turns(said, result)
+        if failure is not None:
+            return failure
     answer, unfit = said.structured()
     if unfit:
         return Judgement("structured_output_invalid", "It is too large to be handed on, or not JSON.")
     if schema_given and answer is None:
         return Judgement("structured_output_missing")
     return None
+
+
+def _without_turns(said: Conversation, result: Any) -> Judgement | None:
+    """The prompt was a command, or was stopped. Of a command's own agent only the status tells."""
+    if said.command and said.command_status != "completed":
+        if number(result.get("safety_stops")):
+            return Judgement("model_refused", line=said.text())
+        error = command_cause(said)
+        failed = Judgement("agent_error", "The command's own agent failed.", error.text)
+        return _api(said, error) if error.status else failed
+    if said.compaction_failed:
+        return Judgement("compaction_failed", line=said.text())
+    if said.informed and not said.command:
+        return Judgement("hook_blocked", line=said.text())
+    if said.compacted or said.asked_model:  # compacting alone is work, when that was what was asked for
+        return None
+    return Judgement("agent_error", "Claude Code ended without asking the model.", said.text())
 
 
 def _overflow(said: Conversation) -> Judgement:

@@ -256,6 +256,43 @@ def test_a_schema_asks_for_a_structured_answer(
     assert result["agent"]["structured_output"] == (None if type_ else {"n": 3})
 
 
+REFUSED = {"error": {"status": 400, "message": "no"}}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "turns", "type_"),
+    [
+        ("/review", [DONE], None),
+        ("/review 7", [bash("echo seen > seen.txt"), DONE], None),
+        ("/init", [DONE], None),
+        ("/pr-comments", [DONE], None),
+        ("/no-such-command x", [DONE], None),
+        ("/review", [REFUSED], "model_invalid_request"),
+        ("/review", [bash("echo seen > seen.txt"), REFUSED], "model_invalid_request"),
+        ("/review", [{"text": "No.", "stop_reason": "refusal"}], "model_refused"),
+        ("/cost", [DONE], "agent_error"),
+        ("/clear", [DONE], "agent_error"),
+        ("/context", [DONE], "agent_error"),
+        ("/compact", [DONE], "agent_error"),
+        ("/security-review", [DONE], "agent_error"),
+    ],
+)
+def test_prompts_that_are_commands(
+    tmp_path: Path, program: str, prompt: str, turns: list[dict[str, object]], type_: str | None
+) -> None:
+    """A command that asked the model and was answered is work, whatever turns it counts; nothing else is.
+
+    `/security-review` asks nothing here, because its own `git diff` finds no origin/HEAD to compare with.
+    """
+    sha = repository(tmp_path / "up", {"a": "1\n"})
+    with model(tmp_path, *turns) as url, guest(tmp_path / "g", claude=program) as g:
+        work = [pinned(tmp_path / "up", sha)]
+        g.ask("provision", stdin=job(anthropic_base_url=url, prompt=prompt, repositories=work))
+        result = g.result()
+    assert (result["error"] or {}).get("type") == type_
+    assert result["ok"] is (type_ is None)
+
+
 def test_env_reaches_the_agent_but_cannot_unbound_it(tmp_path: Path, program: str) -> None:
     """The user's variables are there; those that bound the run, and HOME, stay ours."""
     shown = (

@@ -235,6 +235,61 @@ def test_a_prompt_hook_that_blocks_is_not_success() -> None:
     assert judge(heard(INIT, notice, blocked), CLEAN).type == "hook_blocked"
 
 
+# What Claude Code 2.1.330 prints of a prompt that is a command with an agent of its own, such as /review.
+COMMAND = {"type": "system", "subtype": "task_started", "task_id": "c", "task_type": "local_agent"}
+HELPER = {**COMMAND, "task_id": "h", "tool_use_id": "toolu_1", "parent_task_id": "c"}
+NO_TURN = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "num_turns": 0,
+    "result": "Looks good.",
+    "modelUsage": {"m": {"outputTokens": 50}},
+}
+
+
+def over(task: dict[str, Any], status: str) -> dict[str, Any]:
+    """How a task is said to have ended."""
+    return {"type": "system", "subtype": "task_notification", "task_id": task["task_id"], "status": status}
+
+
+@pytest.mark.parametrize(
+    ("events", "change", "type_"),
+    [
+        ([COMMAND, over(COMMAND, "completed")], {}, ""),
+        ([COMMAND, HELPER, over(HELPER, "failed"), over(COMMAND, "completed")], {}, ""),
+        ([COMMAND, TURN, over(COMMAND, "completed")], {"modelUsage": {}}, ""),
+        ([COMMAND, over(COMMAND, "completed")], {"modelUsage": {}}, "agent_error"),
+        ([COMMAND, over(COMMAND, "completed")], {"modelUsage": {"m": 1}}, "agent_error"),
+        ([COMMAND, over(COMMAND, "completed")], {"modelUsage": [1]}, "agent_error"),
+        ([COMMAND, over(COMMAND, "failed")], {}, "agent_error"),
+        ([COMMAND, TURN, over(COMMAND, "failed")], {}, "agent_error"),
+        ([COMMAND, HELPER, over(HELPER, "completed"), over(COMMAND, "failed")], {}, "agent_error"),
+        ([COMMAND, HELPER, over(HELPER, "completed")], {}, "agent_error"),
+        ([COMMAND, over(COMMAND, "splendid")], {}, "agent_error"),
+        ([COMMAND, {**over(COMMAND, ""), "status": ["completed"]}], {}, "agent_error"),
+        ([COMMAND, over(COMMAND, "failed")], {"safety_stops": 2}, "model_refused"),
+        ([COMMAND, over(COMMAND, "failed")], {"result": "API Error: 529 no."}, "model_overloaded"),
+        ([COMMAND, over(COMMAND, "failed")],
+         {"result": "Failed to authenticate. API Error: 401 no"}, "model_auth_failed"),
+        ([COMMAND, over(COMMAND, "failed")],
+         {"result": "API Error: Request rejected (429) · no"}, "model_rate_limited"),
+        ([COMMAND], {}, "agent_error"),
+        ([TURN], {"modelUsage": {}}, ""),
+        ([HELPER, over(HELPER, "completed")], {}, "agent_error"),
+        ([over(COMMAND, "completed")], {}, "agent_error"),
+        ([], {}, "agent_error"),
+        ([], {"modelUsage": None}, "agent_error"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_command_with_an_agent_of_its_own(
+    events: list[dict[str, Any]], change: dict[str, Any], type_: str
+) -> None:
+    """`/review` counts no turn: it is good when its own agent was completed and the model was asked."""
+    assert judge(heard(*events, INIT, {**NO_TURN, **change}), CLEAN).type == type_
+
+
 @pytest.mark.parametrize(
     ("codes", "type_"),
     [
