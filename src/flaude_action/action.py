@@ -65,6 +65,7 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
     event = Event.from_env(step.environ)
     async with _fly(step.environ, inputs.fly_api_token) as fly:
         plan = await unless_cancelled(preflight(inputs, event, fly), cancellation)
+        step.report.say(plan.settings)
         step.image = await _image(step, inputs, cancellation, trusted=not plan.is_fork)
         config = replace(plan.config, image=step.image.reference, guest=step.image.guest)
         run = run_digest(*event.identity(inputs.matrix_index))

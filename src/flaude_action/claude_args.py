@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
+from flaude_guest.protocol import JSON_OR_FILE_FLAGS, SETTINGS_FLAGS, configuring_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +42,9 @@ INPUT_OF = {
 }
 """Flags that are inputs of this action too; `--json-schema` only as one, because the verdict must know."""
 
+LETS_IN = "would let files of the repository configure Claude Code."
+UNLESS = "or set `project_settings: always` if you trust all that may be checked out."
+
 _OWNED_LETTERS = frozenset(flag[1] for flag in OWNED if not flag.startswith("--"))
 # A word of a shell's line, or else a comment; the quotes around a word's parts stay for shlex to take away.
 _PART = r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\."""
@@ -56,19 +60,29 @@ def shell_words(text: str) -> tuple[str, ...]:
         raise Refused(f"The words cannot be told apart: {error}.", "Close every quote.") from None
 
 
-def wrong_claude_args(args: Sequence[str], given: frozenset[str]) -> Iterator[Refused]:
-    """Every flag that is not the workflow's; `given` names the inputs that are set."""
+def wrong_claude_args(
+    args: Sequence[str], given: frozenset[str], *, project_settings: bool
+) -> Iterator[Refused]:
+    """Every flag that is not the workflow's. `given` names the inputs that are set; with `project_settings`
+    files of the repository may configure Claude Code."""
     if args and not args[0].startswith("-"):
         yield Refused(f"It starts with {quoted(args[0])}, which is no flag.", "The task goes into `prompt:`.")
     for word in args:
         flag = word.partition("=")[0]
         if flag in OWNED or _bundles_owned(flag):
             yield Refused(f"{quoted(flag)} is set by the action itself.", "Leave it out.")
+        if flag in SETTINGS_FLAGS:
+            yield Refused(f"{quoted(flag)} is set by the action itself.", "Use `project_settings:` instead.")
         if flag == "--":
             yield Refused("`--` would end the action's own flags.", "Leave it out.")
         same = INPUT_OF.get(flag)
         if same == "json_schema" or same in given:
             yield Refused(f"{quoted(flag)} is the input `{same}` of this action.", f"Use `{same}:` alone.")
+    if not project_settings:
+        for flag in dict.fromkeys(configuring_flags(args)):
+            if flag not in SETTINGS_FLAGS:
+                instead = "Give it the JSON itself" if flag in JSON_OR_FILE_FLAGS else "Leave it out"
+                yield Refused(f"{quoted(flag)} {LETS_IN}", f"{instead}, {UNLESS}")
 
 
 def _bundles_owned(flag: str) -> bool:

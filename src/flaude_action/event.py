@@ -25,11 +25,22 @@ _PULL_EVENTS = frozenset({
     "pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment",
 })  # fmt: skip
 
+_BRANCH_EVENTS = frozenset({
+    "push", "schedule", "workflow_dispatch", "repository_dispatch", "issues", "discussion",
+})  # fmt: skip
+"""Events about the commit and the ref that the runner names, and never about a pull request's."""
+_COMMENT_EVENTS = frozenset({"issue_comment", "commit_comment", "discussion_comment"})
+
 _REPOSITORIES = (
     ("repository",),
     ("pull_request", "head", "repo"),
     ("pull_request", "base", "repo"),
     ("workflow_run", "head_repository"),
+)
+
+_COMMENT_HINT = (
+    "Give the job `if: github.event.issue.pull_request`, so that it runs for comments on pull requests only,"
+    " or say what to work on with `ref:` (or `repository:`)."
 )
 
 
@@ -120,6 +131,45 @@ class Event:
         """Whether the work on this repository (None: the event's) is on the workflow's own."""
         return not named or named.casefold() == self.repository.casefold()
 
+    @property
+    def default_branch(self) -> str:
+        """The default branch of the workflow's own repository; "" where the payload does not tell."""
+        repository = at(self.payload, "repository")
+        if repository is None and self.name == "schedule":  # which runs on that branch and no other
+            return self.ref.removeprefix("refs/heads/") if self.ref.startswith("refs/heads/") else ""
+        full_name = text_at(repository, "full_name")
+        return text_at(repository, "default_branch") if full_name and self.is_about(full_name) else ""
+
+    @property
+    def is_default_head(self) -> bool:
+        """Whether `checkout()` is sure to be a commit of the workflow's own default branch.
+
+        Of a `workflow_run` the names alone do not tell: a tag may be called like the branch. So its commit
+        must be the one that the runner names, the default branch's last.
+        """
+        branch = self.default_branch
+        if not branch or self.name != "workflow_run":
+            return bool(branch) and self.name in _BRANCH_EVENTS and self.ref == f"refs/heads/{branch}"
+        run = at(self.payload, "workflow_run")
+        head = text_at(run, "head_repository", "full_name")
+        return (
+            text_at(run, "event") in _BRANCH_EVENTS
+            and text_at(run, "head_branch") == branch
+            and text_at(run, "head_sha") == self.sha
+            and bool(head)
+            and self.is_about(head)
+        )
+
+    def names_default_branch(self, repository: str | None, ref: str | None) -> bool:
+        """Whether the inputs `repository` and `ref`, one of which is given, name the workflow's own default
+        branch. Without a `ref` it is the one that git takes; a short name is a branch before it is a tag."""
+        if not self.is_about(repository):
+            return False
+        branch = self.default_branch
+        if ref and ref == self.sha:
+            return self.is_default_head
+        return not ref or (bool(branch) and ref in (branch, f"refs/heads/{branch}"))
+
     def identity(self, matrix_index: str) -> tuple[str, ...]:
         """What tells this step from every other one, for the machine's name and metadata."""
         return (self.repository, self.run_id, self.run_attempt, self.job, self.step, matrix_index)
@@ -135,6 +185,8 @@ class Event:
             return self._head_of(pull)
         if self.pull_to_ask_for:
             raise self._unsupported("The head of the commented pull request is not known.")
+        if self.name in _COMMENT_EVENTS:
+            raise self._unsupported("The comment is not on a pull request.", _COMMENT_HINT)
         if self.name == "workflow_run":
             run = at(self.payload, "workflow_run")
             return self._pinned(text_at(run, "head_repository", "full_name"), text_at(run, "head_sha"), "")
@@ -166,9 +218,9 @@ class Event:
     def _clone_url(self, repository: str) -> str:
         return repository if "://" in repository else f"{self.server_url}/{repository}.git"
 
-    def _unsupported(self, why: str) -> ConfigError:
+    def _unsupported(self, why: str, hint: str = "") -> ConfigError:
         details = f"The event is {quoted(self.name or 'unknown')}. {why}"
-        return ConfigError("event_unsupported", details=details)
+        return ConfigError("event_unsupported", details=details, hint=hint)
 
 
 def _full_name(text: str) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flaude_action.claude_args import wrong_claude_args
+from flaude_action.claude_args import LETS_IN, UNLESS, wrong_claude_args
 from flaude_action.machine_size import SIZES, memory_limits, nearest_memory
 from flaude_action.refused import Refused
+from flaude_action.untrusted import quoted
+from flaude_guest.protocol import CONFIGURING_VARIABLES, configuring_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +40,9 @@ _ALSO: dict[str, tuple[str, ...]] = {
     "claude_code_oauth_token": ("anthropic_api_key",),
     "cpus": ("cpu_kind",),
     "memory_mb": ("cpu_kind", "cpus"),
+    "claude_args": ("project_settings",),
+    "settings": ("project_settings",),
+    "env": ("project_settings",),
 }
 
 
@@ -112,8 +117,13 @@ def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, R
 
 
 def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
-    for problem in wrong_claude_args(inputs.claude_args, frozenset(given)):
+    always = inputs.project_settings == "always"
+    for problem in wrong_claude_args(inputs.claude_args, frozenset(given), project_settings=always):
         yield "claude_args", problem
+    if not always and inputs.settings and configuring_flags(["--settings", inputs.settings]):
+        yield "settings", Refused(f"A variable in its `env` {LETS_IN}", f"Leave it out, {UNLESS}")
+    for name in [] if always else sorted(inputs.env.keys() & CONFIGURING_VARIABLES):
+        yield "env", Refused(f"{quoted(name)} {LETS_IN}", f"Leave it out, {UNLESS}")
     for name in ("timeout", "idle_timeout"):
         if getattr(inputs, name) > DAY_S:
             yield name, Refused("It is longer than a day.", "Write 90s, 45m or 2h.")

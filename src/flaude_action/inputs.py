@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flaude_action import input_values as read
 from flaude_action.claude_args import shell_words
@@ -26,6 +26,7 @@ from flaude_action.workspace_file import NotReadable, read_workspace_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+ProjectSettings = Literal["auto", "never", "always"]
 FILE_BYTES = 256 * 1024
 """A larger file fits into no job (`machine_config.JOB_BYTES`), and is no Dockerfile."""
 _SECRET_INPUTS = (
@@ -80,6 +81,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "max_budget_usd": read.dollars,
     "claude_args": shell_words,
     "allowed_tools": read.tool_rules,
+    "project_settings": partial(read.one_of, choices=get_args(ProjectSettings)),
     "append_system_prompt": str,
     "env": environment,
     "timeout": read.duration_s,
@@ -129,6 +131,7 @@ class Inputs:
     max_budget_usd: float | None = None
     claude_args: tuple[str, ...] = ()
     settings: str | None = None
+    project_settings: ProjectSettings = "auto"
     allowed_tools: tuple[str, ...] = ()
     append_system_prompt: str | None = None
     json_schema: str | None = None

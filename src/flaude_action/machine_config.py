@@ -18,6 +18,7 @@ from flaude_action.errors import ConfigError, GuestError
 from flaude_action.repo_spec import RepoSpec, reveal
 from flaude_action.untrusted import quoted
 from flaude_guest.protocol import (
+    CONFIGURING_VARIABLES,
     ENV_DEADLINE_S,
     ENV_NONCE,
     ENV_PROVISION_S,
@@ -25,6 +26,7 @@ from flaude_guest.protocol import (
     HOLD_S,
     PROTOCOL,
     PROVISION_WINDOW_S,
+    configuring_flags,
 )
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ class MachineConfig:
 
     Sizes are Fly's: `vm_memory_mb` in MB, `cpu_kind` shared or performance. `region` is tried first, then
     `regions` in order when Fly has no capacity; with none of them Fly chooses. Times are seconds. `settings`
-    and `json_schema` are JSON text. Secrets are given as `SecretStr` or plain strings and shown by no `repr`.
-    `guest` says whether the image has our guest in it; `auto` reads the image's label.
+    and `json_schema` are JSON text. Only with `project_settings` does the repository's own configuration
+    (`.claude`, `.mcp.json`, `CLAUDE.md`) count: it can run programs and read the model's credential. Secrets
+    are given as `SecretStr` or plain strings and shown by no `repr`. `guest` says whether the image has our
+    guest in it; `auto` reads the image's label.
     """
 
     image: str = DEFAULT_IMAGE
@@ -76,6 +80,7 @@ class MachineConfig:
     max_budget_usd: float | None = None
     claude_args: Sequence[str] = ()
     settings: str = field(default="", repr=False)
+    project_settings: bool = False
     allowed_tools: Sequence[str] = ()
     append_system_prompt: str = field(default="", repr=False)
     json_schema: str = ""
@@ -97,6 +102,10 @@ class MachineConfig:
         if any(repo.url_holds_a_secret for repo in self.repositories):
             text = "A repository's URL must hold no credential: it is shown in logs."
             problems.append(ConfigError("config_invalid", text, hint="Give it as RepoSpec.token."))
+        for name in () if self.project_settings else self._configured_by_files():
+            text = f"{name} would let files of the repository configure Claude Code."
+            hint = "Leave it out, or set project_settings if you trust all that may be checked out."
+            problems.append(ConfigError("config_invalid", text, hint=hint))
         names = [repo.directory for repo in self.repositories]
         for name in sorted({name for name in names if names.count(name) > 1}):
             text = f"Two repositories want the folder {quoted(name)}."
@@ -112,6 +121,13 @@ class MachineConfig:
             problems.append(ConfigError("config_invalid", text, hint=hint))
         if problems:
             raise ConfigError.of(problems)
+
+    def _configured_by_files(self) -> list[str]:
+        found = [f"claude_args: {flag}" for flag in configuring_flags(self.claude_args)]
+        found += [f"env: {name}" for name in sorted(self.env.keys() & CONFIGURING_VARIABLES)]
+        if self.settings and configuring_flags(["--settings", self.settings]):
+            found.append("settings, which must be JSON,")
+        return found
 
     @property
     def repositories(self) -> tuple[RepoSpec, ...]:
@@ -151,6 +167,7 @@ class MachineConfig:
                 "max_budget_usd": self.max_budget_usd,
                 "claude_args": list(self.claude_args),
                 "settings": self.settings or None,
+                "project_settings": self.project_settings,
                 "allowed_tools": list(self.allowed_tools),
                 "append_system_prompt": self.append_system_prompt or None,
                 "json_schema": self.json_schema or None,

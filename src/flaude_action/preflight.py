@@ -8,7 +8,7 @@ event may be trusted is not decided here.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flaude_action.archive_links import by_archive
@@ -31,10 +31,14 @@ USER_ERRORS = ("app_not_found", "machine_auth_failed", "clone_auth_failed", "clo
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run, but for the image; `is_fork` says that the head to work on comes from a fork."""
+    """What to run, but for the image; `is_fork` says that the head to work on comes from a fork.
+
+    `settings` is a sentence on whether the repository's own Claude Code configuration is loaded, and why.
+    """
 
     config: MachineConfig
     is_fork: bool
+    settings: str
 
 
 async def preflight(inputs: Inputs, event: Event, fly: Fly) -> Plan:
@@ -50,9 +54,41 @@ async def preflight(inputs: Inputs, event: Event, fly: Fly) -> Plan:
         raise ConfigError.of(problems)
     assert not isinstance(sources, BaseException)  # noqa: S101 - it would have been a problem or raised
     repos, is_fork = sources
-    config = _config(inputs, repos)
+    isolated = isolated_because(inputs, event)
+    config = replace(_config(inputs, repos), project_settings=not isolated)
     config.check()
-    return Plan(config, is_fork)
+    return Plan(config, is_fork, _settings_told(inputs, isolated))
+
+
+def isolated_because(inputs: Inputs, event: Event) -> str:
+    """Why the repository's own Claude Code configuration is not loaded; "" when it is.
+
+    Whoever wrote what is checked out has the say over it, so by itself it is loaded only at the head of the
+    workflow's own default branch, and of that only where it is sure.
+    """
+    if inputs.project_settings != "auto":
+        return "`project_settings` is `never`" if inputs.project_settings == "never" else ""
+    if inputs.extra_repositories:
+        return "`extra_repositories` are checked out beside it"
+    if inputs.repository or inputs.ref:
+        own = event.names_default_branch(inputs.repository, inputs.ref)
+        return "" if own else "`repository` and `ref` are not known to name your own default branch"
+    if event.is_default_head:
+        return ""
+    if event.pull_number is not None:
+        return "this is a pull request's head"
+    return "this is not known to be the head of your own default branch"
+
+
+def _settings_told(inputs: Inputs, isolated: str) -> str:
+    what = "The repository's own Claude Code configuration"
+    # Whether it has our guest is known when the machine is made; one without it starts Claude Code by itself.
+    unless = " If `image` is not made by us, it decides that by itself." if inputs.image else ""
+    if isolated:
+        return f"{what} is not loaded: {isolated}. `project_settings: always` would load it.{unless}"
+    always = inputs.project_settings == "always"
+    why = "`project_settings` is `always`" if always else "this is the head of your own default branch"
+    return f"{what} is loaded: {why}. `project_settings: never` would leave it out.{unless}"
 
 
 async def _sources(inputs: Inputs, event: Event) -> tuple[list[RepoSpec], bool]:

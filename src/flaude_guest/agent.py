@@ -1,5 +1,8 @@
 """Claude Code on the machine: its command line, its environment, and one supervised run of it.
 
+What lies in the repository, or what its code wrote into the agent's home in `setup`, configures Claude Code
+only where the job says so.
+
 The verdict on what it printed is `judgement`'s; killing what it leaves behind is the journey's.
 """
 
@@ -15,6 +18,7 @@ from flaude_guest import clock
 from flaude_guest.conversation import Conversation
 from flaude_guest.events import parse
 from flaude_guest.judgement import LINGER, REFUSED
+from flaude_guest.protocol import CONFIGURING_VARIABLES
 from flaude_guest.rendering import render
 from flaude_guest.stream import EVENT_MAX_BYTES, TEXT_LINE_MAX_BYTES, Lines, Transcript
 
@@ -31,16 +35,19 @@ BYTE_WATCHDOG_MIN_S = 10
 CREDENTIAL_REFUSALS_MAX = 3
 """Claude Code gives up on a refused OAuth token after two retries, on an API key after three minutes."""
 
+# With them nothing of the repository or of the home is loaded.
+_ISOLATION = ("--setting-sources=", "--strict-mcp-config")
 # A user who writes one of these in claude_args has decided about permissions; ours would override it.
 _PERMISSION_FLAGS = (
-    "--dangerously-skip-permissions", "--permission-mode", "--permission-prompts", "--restricted",
+    "--dangerously-skip-permissions", "--permission-mode", "--permission-prompts",
     "--allowedTools", "--allowed-tools", "--tools",
 )  # fmt: skip
 
 
 def command(claude: str, agent: AgentOptions) -> list[str]:
     """The command line. Ours comes last, because of two equal options Claude Code takes the later one."""
-    argv = [claude, *agent.claude_args]
+    # The user's last argument may lack its value and would take our next one for it: one that may be lost.
+    argv = [claude, *agent.claude_args, "--verbose", *(() if agent.project_settings else _ISOLATION)]
     for flag, value in (
         ("--model", agent.model),
         ("--max-turns", agent.max_turns),
@@ -52,7 +59,7 @@ def command(claude: str, agent: AgentOptions) -> list[str]:
         if value not in (None, ""):
             argv.append("%s=%s" % (flag, value))
     argv += _permissions(agent)
-    return [*argv, "--session-id=" + agent.session_id, "-p", "--output-format=stream-json", "--verbose"]
+    return [*argv, "--session-id=" + agent.session_id, "-p", "--output-format=stream-json"]
 
 
 def _permissions(agent: AgentOptions) -> list[str]:
@@ -96,10 +103,19 @@ def environment(places: Places, job: Job) -> dict[str, str]:
         "BASH_MAX_TIMEOUT_MS": tool_ms,
         "DISABLE_AUTOUPDATER": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        # No settings' `env` sends the credential to another address. Undocumented: a test pins it.
+        "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
+        # `@/etc/passwd` in a prompt stays what it is. Undocumented too. CLAUDE_CODE_DISABLE_ATTACHMENTS does
+        # it as well, but takes from the model its working folder and the names of its web and MCP tools too.
+        "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
     }
     if places.agent.uid is None:
         ours["IS_SANDBOX"] = "1"  # the machine is the sandbox; without it root may not skip permissions
-    return {**defaults, **base_environment(places, job), **ours, **job.credentials}
+    ground = base_environment(places, job)
+    if not job.agent.project_settings:
+        ground = {name: value for name, value in ground.items() if name not in CONFIGURING_VARIABLES}
+        ours["CLAUDE_CONFIG_DIR"] = str(places.claude_config)
+    return {**defaults, **ground, **ours, **job.credentials}
 
 
 def _ms(seconds: float) -> str:

@@ -58,7 +58,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """What becomes Claude Code's command line."""
+    """What becomes Claude Code's command line.
+
+    Without `project_settings` nothing that lies in the repository or in the agent's home configures Claude
+    Code: no settings, hooks, MCP servers, memory, skills, agents or commands.
+    """
 
     session_id: str
     model: str
@@ -69,6 +73,7 @@ class AgentOptions:
     allowed_tools: tuple[str, ...]
     append_system_prompt: str
     json_schema: str
+    project_settings: bool
 
     @property
     def wants_schema(self) -> bool:

@@ -168,16 +168,23 @@ def _agent(agent: _Fields) -> AgentOptions:
         raise agent.wrong("session_id")
     if "--" in claude_args:  # everything after it, our own flags too, would be read as the prompt
         raise agent.wrong("claude_args")
+    settings, project_settings = agent.text("settings"), agent.get("project_settings") is True
+    if not project_settings:
+        if protocol.configuring_flags(claude_args):
+            raise agent.wrong("claude_args")
+        if settings and protocol.configuring_flags(["--settings", settings]):
+            raise agent.wrong("settings")
     return AgentOptions(
         session_id=session_id,
         model=agent.text("model"),
         max_turns=None if turns is None else int(turns),
         max_budget_usd=agent.number("max_budget_usd", 0),
         claude_args=claude_args,
-        settings=agent.text("settings"),
+        settings=settings,
         allowed_tools=agent.texts("allowed_tools"),
         append_system_prompt=agent.text("append_system_prompt"),
         json_schema=agent.text("json_schema"),
+        project_settings=project_settings,
     )
 
 

@@ -159,6 +159,8 @@ class Journey:
             said.add(self._output.pass_on(text.decode("utf-8", "replace")))
 
     def _agent(self) -> None:
+        if not self._job.agent.project_settings:
+            workspace.make_claude_config(self._places)
         kills = memory.Kills()
         transcript = Transcript(self._places.state / "transcript")
         try:

@@ -166,10 +166,9 @@ def _doubt(said: Conversation, ended: Ended, result: Any, schema_given: bool) ->
         return Judgement("agent_error", "Claude Code exited with %d after its result." % ended.code)
     if result.get("stop_reason") == "refusal":
         return Judgement("model_refused", line=said.text())
-    if result.get("terminal_reason") is None and not result.get("num_turns"):
-        failure = _without_turns(said, result)
-        if failure is not None:
-            return failure
+    no_turns = result.get("terminal_reason") is None and not result.get("num_turns")
+    if no_turns and (failure := _without_turns(said, result)):
+        return failure
     answer, unfit = said.structured()
     if unfit:
         return Judgement("structured_output_invalid", "It is too large to be handed on, or not JSON.")

@@ -53,6 +53,11 @@ class Places:
         return self.run / CONTROL_SOCKET
 
     @property
+    def claude_config(self) -> Path:
+        """Claude Code's own folder for a run that nothing configures: only root can have put it there."""
+        return self.state / "claude"
+
+    @property
     def path(self) -> str:
         """PATH of what runs as the agent: the base image's own, with its toolchain."""
         return self.image_env["PATH"]

@@ -1,4 +1,5 @@
-"""The words host and guest share: verbs, phases, event lines, the exit marker, digests.
+"""The words host and guest share: verbs, phases, event lines, the exit marker, digests, and which words of
+the user's would let the repository's files configure Claude Code.
 
 Pure and standard-library only, because it runs at both ends: inside the machine (Python 3.9 and up)
 and in the action. Who speaks the words is elsewhere: `flaude_action.guest_link` and
@@ -28,7 +29,7 @@ last answer arrived.
 import hashlib
 import json
 import re
-from typing import Any, Dict, Iterable, Optional
+from typing import Any, Dict, Iterable, List, NoReturn, Optional, Sequence
 
 PROTOCOL = 1
 """Version of everything in this module. Host and guest must agree on it exactly."""
@@ -56,6 +57,24 @@ HOLD_S, HOLD_IDLE_S = 600, 60
 PHASES = ("waiting", "checks", "fetch", "setup", "agent", "collect", "hold", "released")
 
 EVENT_MAX_BYTES = 1024
+
+# Measured on Claude Code 2.1.330, beside `--setting-sources= --strict-mcp-config`.
+SETTINGS_FLAGS = frozenset(
+    {"--setting-sources", "--strict-mcp-config", "--bare", "--safe-mode", "--restricted"}
+)
+"""Flags of `claude` that say themselves what of the configuration is loaded."""
+_FILE_FLAGS = frozenset({
+    "--append-system-prompt-file", "--system-prompt-file", "--append-subagent-system-prompt-file",
+    "--plugin-dir", "--plugin-dir-no-mcp", "--project-config-root",
+})  # fmt: skip
+JSON_OR_FILE_FLAGS = frozenset({"--settings", "--mcp-config", "--agents"})
+"""Their values are taken for a file's name unless they are JSON."""
+CONFIGURING_VARIABLES = frozenset({
+    "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "CLAUDE_CODE_PLUGIN_DIRS",
+    "CLAUDE_COWORK_MEMORY_PATH_OVERRIDE", "CLAUDE_CODE_SHELL", "CLAUDE_CODE_SHELL_PREFIX", "CLAUDE_ENV_FILE",
+    "BUN_OPTIONS", "BUN_INSPECT_PRELOAD",
+})  # fmt: skip
+"""Variables that name a file or folder which Claude Code, or the program it is made of, loads or runs."""
 
 _MARKER_WORD = "[flaude:"
 _EXIT_LINE = re.compile(r"^\[flaude:exit:(\d{1,3})\]$")
@@ -123,3 +142,44 @@ def parse_event_line(line: str) -> Optional[Dict[str, Any]]:
 def break_markers(text: str) -> str:
     """Make it impossible for text that passes through to be read as one of our own lines."""
     return text.replace(_MARKER_WORD, "[flaude\\:")
+
+
+def configuring_flags(arguments: Sequence[str]) -> List[str]:
+    """The flags among Claude Code's arguments that would let files of the repository configure it.
+
+    What the user says in so many words, as JSON, is the user's own. Claude Code knows no abbreviations, and
+    takes both `--flag value` and `--flag=value`; `--mcp-config` alone takes several values.
+    """
+    found = []
+    for at, word in enumerate(arguments):
+        flag, equals, value = word.partition("=")
+        if flag in SETTINGS_FLAGS or flag in _FILE_FLAGS:
+            found.append(flag)
+        elif flag in JSON_OR_FILE_FLAGS:
+            values = [value] if equals else list(arguments[at + 1 : at + 2])
+            if flag == "--mcp-config" and not equals:
+                values += _until_flag(arguments[at + 2 :])
+            if not values or not all(map(_is_own_word, values)):
+                found.append(flag)
+    return found
+
+
+def _until_flag(arguments: Sequence[str]) -> List[str]:
+    flags = (at for at, word in enumerate(arguments) if word.startswith("-"))
+    return list(arguments[: next(flags, len(arguments))])
+
+
+def _is_own_word(text: str) -> bool:
+    """Whether it is a JSON object, so no file's name, that sets none of the variables which may be one."""
+    try:
+        document = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(document, dict):
+        return False
+    env = document.get("env")
+    return not (isinstance(env, dict) and CONFIGURING_VARIABLES & env.keys())
+
+
+def _no_number(_: str) -> NoReturn:
+    raise ValueError("Claude Code's JSON has no NaN and no infinity")

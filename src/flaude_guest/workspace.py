@@ -1,4 +1,4 @@
-"""The agent's checkouts: made by the agent's own uid from the bare repositories that root fetched.
+"""The agent's folders, and its checkouts: made by its own uid from the bare repositories that root fetched.
 
 A checkout borrows the bare repository's objects instead of copying them. What changed in it at the end is
 told by `changeset`, which never looks at the checkout's own `.git`.
@@ -51,6 +51,16 @@ def prepare(places: Places) -> None:
             theirs.mkdir(parents=True, exist_ok=True)
             if places.agent.uid is not None and places.agent.gid is not None:
                 os.chown(theirs, places.agent.uid, places.agent.gid)
+
+
+def make_claude_config(places: Places) -> None:
+    """An empty folder in place of ~/.claude and ~/.claude.json, in which `setup` may have left anything."""
+    folder, agent = places.claude_config, places.agent
+    if os.path.lexists(folder):  # where the agent is who we are, `setup` may have made it
+        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+    folder.mkdir(mode=0o700)
+    if agent.uid is not None and agent.gid is not None:
+        os.chown(folder, agent.uid, agent.gid)
 
 
 def check_out(git: Git, places: Places, fetched: Fetched) -> Path:

@@ -58,7 +58,6 @@ def at(sha: str, repository: str = "owner/repo", ref: str = "") -> Checkout:
         ("merge_group", {"merge_group": {"head_sha": MERGE}}, at(MERGE, ref="refs/heads/main")),
         ("schedule", {}, at(MERGE, ref="refs/heads/main")),
         ("workflow_dispatch", {}, at(MERGE, ref="refs/heads/main")),
-        ("issue_comment", {"issue": {"number": 3}}, at(MERGE, ref="refs/heads/main")),
         ("issues", {"issue": {"number": 3}}, at(MERGE, ref="refs/heads/main")),
         (
             "workflow_run",
@@ -95,6 +94,12 @@ def test_a_commented_pull_request_has_to_be_asked_for(tmp_path: Path) -> None:
             {"pull_request": PULL | {"head": {"sha": HEAD, "repo": {"full_name": "https://evil/a/b"}}}},
             {},
         ),
+        ("issue_comment", {"issue": {"number": 3}}, {}),
+        ("issue_comment", {"issue": {"number": 3, "pull_request": None}}, {}),
+        ("issue_comment", {"issue": {"number": "3", "pull_request": {}}}, {}),
+        ("issue_comment", {}, {}),
+        ("commit_comment", {"comment": {"commit_id": HEAD}}, {}),
+        ("discussion_comment", {"discussion": {"number": 3}}, {}),
         ("workflow_run", {"workflow_run": None}, {}),
         ("workflow_run", {"workflow_run": {"head_sha": HEAD, "head_repository": None}}, {}),
     ],
@@ -105,6 +110,124 @@ def test_unsupported(tmp_path: Path, name: str, payload: Any, more: dict[str, st
         event(tmp_path, name, payload, **more).checkout()
     assert refused.value.type == "event_unsupported"
     assert f"`{name}`" in refused.value.details
+
+
+def test_a_comment_elsewhere_than_on_a_pull_request_says_what_to_do(tmp_path: Path) -> None:
+    """It would run on the default branch, which nobody has asked for; naming what to work on is asking."""
+    comment = event(tmp_path, "issue_comment", {"issue": {"number": 3}})
+    with pytest.raises(ConfigError, match="not on a pull request") as refused:
+        comment.checkout()
+    assert "`if: github.event.issue.pull_request`" in refused.value.hint
+    assert comment.named_checkout(None, "main") == at("", ref="main")
+
+
+OWN = {"repository": {"full_name": "Owner/Repo", "default_branch": "main"}}
+MAIN_RUN = {
+    "event": "push",
+    "head_branch": "main",
+    "head_sha": MERGE,
+    "head_repository": {"full_name": "owner/repo"},
+}
+
+
+def after(**change: Any) -> dict[str, Any]:
+    """The payload of a `workflow_run` after a run for the default branch, or after another one."""
+    return OWN | {"workflow_run": MAIN_RUN | change}
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "more", "is_head"),
+    [
+        ("push", OWN, {}, True),
+        ("workflow_dispatch", OWN, {}, True),
+        ("repository_dispatch", OWN, {}, True),
+        ("schedule", OWN, {}, True),
+        ("schedule", {"schedule": "0 0 * * *"}, {}, True),
+        ("issues", OWN | {"issue": {"number": 3}}, {}, True),
+        ("workflow_run", after(), {}, True),
+        ("workflow_run", after(event="schedule", head_repository={"full_name": "OWNER/repo"}), {}, True),
+        ("push", OWN, {"GITHUB_REF": "refs/heads/topic"}, False),
+        ("push", OWN, {"GITHUB_REF": "refs/heads/Main"}, False),
+        ("push", OWN, {"GITHUB_REF": "refs/tags/main"}, False),
+        ("push", OWN, {"GITHUB_REF": "main"}, False),
+        ("push", OWN, {"GITHUB_REF": ""}, False),
+        ("push", {}, {}, False),
+        ("push", {"repository": {"full_name": "owner/repo"}}, {}, False),
+        ("push", {"repository": {"full_name": "owner/repo", "default_branch": ""}},
+         {"GITHUB_REF": "refs/heads/"}, False),
+        ("push", {"repository": {"full_name": "owner/repo", "default_branch": ["main"]}}, {}, False),
+        ("push", {"repository": {"default_branch": "main"}}, {}, False),
+        ("push", {"repository": {"full_name": "fork/repo", "default_branch": "main"}}, {}, False),
+        ("push", OWN, {"GITHUB_REPOSITORY": ""}, False),
+        ("workflow_dispatch", OWN, {"GITHUB_REF": "refs/heads/topic"}, False),
+        ("schedule", {}, {"GITHUB_REF": "refs/tags/v1"}, False),
+        ("schedule", {"repository": {"full_name": "fork/repo", "default_branch": "main"}}, {}, False),
+        ("schedule", OWN, {"GITHUB_REF": "refs/heads/topic"}, False),
+        ("pull_request", OWN | {"pull_request": OWN_PULL}, {}, False),
+        ("pull_request_target", OWN | {"pull_request": OWN_PULL}, {}, False),
+        ("pull_request_target", OWN | {"pull_request": PULL}, {}, False),
+        ("pull_request_review", OWN | {"pull_request": OWN_PULL}, {}, False),
+        ("pull_request_review_comment", OWN | {"pull_request": OWN_PULL}, {}, False),
+        ("issue_comment", OWN | {"issue": {"number": 7, "pull_request": {}}}, {}, False),
+        ("issue_comment", OWN | {"issue": {"number": 7}}, {}, False),
+        ("merge_group", OWN, {}, False),
+        ("release", OWN, {"GITHUB_REF": "refs/tags/v1"}, False),
+        ("check_run", OWN, {}, False),
+        ("an_event_to_come", OWN, {}, False),
+        ("", OWN, {}, False),
+        ("workflow_run", after(event="pull_request"), {}, False),
+        ("workflow_run", after(event="pull_request_target"), {}, False),
+        ("workflow_run", after(event="issue_comment"), {}, False),
+        ("workflow_run", after(event="workflow_run"), {}, False),
+        ("workflow_run", after(event=None), {}, False),
+        ("workflow_run", after(head_branch="topic"), {}, False),
+        ("workflow_run", after(head_branch=None), {}, False),
+        ("workflow_run", after(head_repository={"full_name": "fork/repo"}), {}, False),
+        ("workflow_run", after(head_repository=None), {}, False),
+        ("workflow_run", after(head_sha=HEAD), {}, False),
+        ("workflow_run", after() | {"repository": None}, {}, False),
+        ("workflow_run", OWN, {}, False),
+    ],
+)  # fmt: skip
+def test_is_default_head(
+    tmp_path: Path, name: str, payload: Any, more: dict[str, str], is_head: bool
+) -> None:
+    """Only what is surely of the workflow's own default branch: no fork's branch, no tag of its name."""
+    assert event(tmp_path, name, payload, **more).is_default_head is is_head
+
+
+@pytest.mark.parametrize(
+    ("repository", "ref", "is_default"),
+    [
+        ("owner/repo", None, True),
+        ("OWNER/Repo", None, True),
+        (None, "main", True),
+        ("owner/repo", "refs/heads/main", True),
+        (None, "refs/tags/main", False),
+        (None, "refs/heads/topic", False),
+        (None, "Main", False),
+        (None, HEAD, False),
+        (None, MERGE, False),
+        ("fork/repo", None, False),
+        ("fork/repo", "main", False),
+        ("https://github.com/owner/repo", None, False),
+    ],
+)
+def test_names_default_branch(
+    tmp_path: Path, repository: str | None, ref: str | None, is_default: bool
+) -> None:
+    """What the inputs name is the default branch only by its own name, whatever the event is about."""
+    comment = event(tmp_path, "issue_comment", OWN | {"issue": {"number": 7, "pull_request": {}}})
+    assert comment.names_default_branch(repository, ref) is is_default
+
+
+def test_an_unknown_default_branch_is_not_named(tmp_path: Path) -> None:
+    """Without a ref git takes the default branch by itself; a name says nothing where it is not known."""
+    untold = event(tmp_path, "push")
+    assert untold.names_default_branch("owner/repo", None)
+    assert not untold.names_default_branch(None, "main")
+    assert event(tmp_path, "push", OWN).names_default_branch(None, MERGE)
+    assert not Event.from_env({}).names_default_branch("owner/repo", None)
 
 
 def test_a_strange_ref_is_left_out(tmp_path: Path) -> None:

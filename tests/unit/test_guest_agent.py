@@ -11,7 +11,7 @@ import pytest
 from tests.support.guest import NONCE, job
 from tests.support.guest import agent as standin
 
-from flaude_guest import agent, events
+from flaude_guest import agent, events, protocol
 from flaude_guest.job_document import read
 from flaude_guest.judgement import judge
 from flaude_guest.output import Output
@@ -63,16 +63,47 @@ def test_a_clock_that_is_set_after_the_result(
 
 
 def test_the_plain_command_line() -> None:
-    """Without wishes everything is allowed, and our own flags come last."""
+    """Without wishes everything is allowed, nothing configures the run, and our own flags come last."""
     session = "01234567-89ab-cdef-0123-456789abcdef"
     assert command(session_id=session) == [
         "claude",
+        "--verbose",
+        "--setting-sources=",
+        "--strict-mcp-config",
         "--dangerously-skip-permissions",
         f"--session-id={session}",
         "-p",
         "--output-format=stream-json",
-        "--verbose",
     ]
+
+
+def test_project_settings_are_loaded_where_the_job_says_so() -> None:
+    """Then Claude Code reads its own folders, in the home too; the address of the model stays the job's."""
+    loaded = taken(agent={"project_settings": True}, env={"BUN_OPTIONS": "--smol"})
+    argv = agent.command("claude", loaded.agent)
+    assert not [word for word in argv if word.startswith(("--setting-sources", "--strict-mcp-config"))]
+    env = agent.environment(PLACES, loaded)
+    assert "CLAUDE_CONFIG_DIR" not in env
+    assert env["BUN_OPTIONS"] == "--smol"
+    assert env["CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST"] == "1"
+
+
+@pytest.mark.parametrize("name", sorted(protocol.CONFIGURING_VARIABLES))
+def test_variables_that_name_files_to_load(name: str) -> None:
+    """Neither the user's nor the image's reach an isolated Claude Code; `setup` keeps them."""
+    image = replace(PLACES, image_env={"PATH": "/tools", name: "/image"})
+    for places, job_env in ((image, {}), (PLACES, {name: "./here"})):
+        given = taken(env=job_env)
+        assert agent.environment(places, given).get(name) in (None, str(PLACES.claude_config))
+        assert agent.base_environment(places, given)[name] in ("/image", "./here")
+
+
+@pytest.mark.parametrize("args", [[], ["--effort"], ["--add-dir"], ["--model"], ["--agent"]])
+def test_no_argument_takes_the_isolation_for_its_value(args: list[str]) -> None:
+    """The user's last argument may lack its value; what it takes instead can be missed."""
+    argv = command(claude_args=args, model="opus")
+    assert argv[1 + len(args)] == "--verbose"
+    assert argv[2 + len(args) : 4 + len(args)] == ["--setting-sources=", "--strict-mcp-config"]
 
 
 def test_wishes_become_flags() -> None:
@@ -111,11 +142,14 @@ def test_the_users_own_permissions_stand(args: list[str]) -> None:
 def test_the_environment_is_built_from_nothing() -> None:
     """Of the machine only the image's variables, of the user's only those that are not ours."""
     env = agent.environment(PLACES, taken(env={"MINE": "1", "HOME": "/x", "DISABLE_AUTOUPDATER": "0",
+                                               "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "0",
+                                               "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "",
                                                "CLAUDE_CODE_MAX_RETRIES": "2", "PATH": "/mine"}))  # fmt: skip
     assert env["MINE"] == "1"
     assert env["HOME"] == "/private/home"
     assert env["PATH"] == "/mine"
     assert env["DISABLE_AUTOUPDATER"] == "1"
+    assert env["CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST"] == env["CLAUDE_CODE_DISABLE_FILE_MENTIONS"] == "1"
     assert env["CLAUDE_CODE_MAX_RETRIES"] == "2"
     assert env["ANTHROPIC_API_KEY"] == "test-api-key"
     assert not [name for name in env if name.startswith("FLAUDE")]

@@ -95,6 +95,11 @@ def test_refs_that_are_none(ref: str) -> None:
         {"repositories": [{**REPOSITORY, "sha": "abc"}]},
         {"agent": {"session_id": "not-a-uuid"}},
         {"agent": {"claude_args": ["--", "x"]}},
+        {"agent": {"claude_args": ["--setting-sources=user"]}},
+        {"agent": {"claude_args": ["--plugin-dir", "pass"]}},
+        {"agent": {"settings": "pass.json"}},
+        {"agent": {"settings": '{"env": {"CLAUDE_CODE_PLUGIN_DIRS": "pass"}}'}},
+        {"agent": {"settings": '{"env": {"BUN_OPTIONS": "pass"}}', "project_settings": "true"}},
         {"agent": {"max_turns": True}},
         {"agent": {"max_turns": 0}},
         {"limits": {"timeout_s": -1}},
@@ -109,6 +114,19 @@ def test_what_is_not_understood_is_refused(change: dict[str, Any]) -> None:
         read(job(**change), NONCE)
     assert caught.value.type == "config_invalid"
     assert "pass" not in str(caught.value)
+
+
+def test_project_settings_have_to_be_asked_for() -> None:
+    """Only true is true; then files of the repository may be named."""
+    assert read(job(), NONCE).agent.project_settings is False
+    assert read(job(agent={"project_settings": 1}), NONCE).agent.project_settings is False
+    options = {"project_settings": True, "settings": "a.json", "claude_args": ["--plugin-dir", "x"]}
+    taken = read(job(agent=options), NONCE).agent
+    assert (taken.project_settings, taken.settings, taken.claude_args) == (
+        True,
+        "a.json",
+        ("--plugin-dir", "x"),
+    )
 
 
 ARCHIVE = {"url": "https://codeload.example/o/n/legacy.tar.gz/x?token=hidden-token", "tree": "b" * 40}

@@ -179,7 +179,7 @@ def test_wrong_values_are_told(name: str, value: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("--mcp-config https://a.example/x#y --z", ["--mcp-config", "https://a.example/x#y", "--z"]),
+        ("--plugin-url https://a.example/x#y --z", ["--plugin-url", "https://a.example/x#y", "--z"]),
         ("--a '# b' \"c # d\" e\\ #f # g 'h\n--i", ["--a", "# b", "c # d", "e #f", "--i"]),
         ("# don't\n--a\r\n# b", ["--a"]),
     ],
@@ -422,6 +422,81 @@ def test_json_may_be_a_file(tmp_path: Path, name: str) -> None:
 def test_flags_of_ours_are_refused(args: str) -> None:
     """Flags that decide how the run is started, read and named are not the workflow's."""
     assert problem("claude_args", args).type == "config_invalid"
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["--setting-sources=user", "--setting-sources user,project", "--strict-mcp-config", "--bare",
+     "--safe-mode", "--restricted", "--model --setting-sources=project"],
+)  # fmt: skip
+@pytest.mark.parametrize("wanted", ["auto", "never", "always"])
+def test_flags_that_say_what_is_loaded(args: str, wanted: str) -> None:
+    """Whether the repository configures Claude Code is one input's to say."""
+    found = problem("claude_args", args, project_settings=wanted)
+    assert found.hint == "Use `project_settings:` instead."
+
+
+NAMES_A_FILE = [
+    ("claude_args", "--settings .claude/settings.json", "`--settings`"),
+    ("claude_args", "--settings=x.json", "`--settings`"),
+    ("claude_args", "--settings='[1]'", "`--settings`"),
+    ("claude_args", "--settings='{\"a\": NaN}'", "`--settings`"),
+    ("claude_args", """--settings='{"env": {"CLAUDE_CODE_PLUGIN_DIRS": "x"}}'""", "`--settings`"),
+    ("claude_args", "--settings", "`--settings`"),
+    ("claude_args", "--mcp-config .mcp.json", "`--mcp-config`"),
+    ("claude_args", "--mcp-config '{}' .mcp.json --verbose", "`--mcp-config`"),
+    ("claude_args", "--mcp-config=.mcp.json", "`--mcp-config`"),
+    ("claude_args", "--mcp-config https://a.example/x", "`--mcp-config`"),  # to claude a folder named `https:`
+    ("claude_args", "--agents agents.json", "`--agents`"),
+    ("claude_args", "--plugin-dir plugins", "`--plugin-dir`"),
+    ("claude_args", "--plugin-dir-no-mcp=plugins", "`--plugin-dir-no-mcp`"),
+    ("claude_args", "--project-config-root /workspace/widget", "`--project-config-root`"),
+    ("claude_args", "--append-system-prompt-file CLAUDE.md", "`--append-system-prompt-file`"),
+    ("claude_args", "--system-prompt-file CLAUDE.md", "`--system-prompt-file`"),
+    ("claude_args", "--append-subagent-system-prompt-file a", "`--append-subagent-system-prompt-file`"),
+    ("settings", '{"env": {"CLAUDE_CODE_SHELL_PREFIX": "./x"}}', "`env`"),
+    ("env", "CLAUDE_CONFIG_DIR: .claude", "`CLAUDE_CONFIG_DIR`"),
+    ("env", "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD: 1", "_DIRECTORIES_CLAUDE_MD`"),
+    ("env", "CLAUDE_CODE_PLUGIN_DIRS: x", "`CLAUDE_CODE_PLUGIN_DIRS`"),
+    ("env", "BUN_OPTIONS: --preload ./x.js", "`BUN_OPTIONS`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "named"), NAMES_A_FILE)
+def test_files_of_the_repository_configure_nothing_unasked(name: str, text: str, named: str) -> None:
+    """What names a file or folder for Claude Code to load is refused, unless all may be loaded anyway."""
+    for wanted in ("", "auto", "never"):
+        found = problem(name, text, project_settings=wanted)
+        assert named in found.message
+        assert "`project_settings: always`" in found.hint
+    assert read(**{name: text}, project_settings="always")
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["""--settings '{"hooks": {}}' --effort high""", """--settings='{"env": {"A": "b"}}'""",
+     "--add-dir ../lib", """--mcp-config '{"mcpServers": {}}' '{"mcpServers": {}}' --verbose""", """--agents='{"a": {}}'"""],
+)  # fmt: skip
+def test_the_workflow_s_own_words_count(args: str) -> None:
+    """JSON in the workflow is its author's own word, and one more folder to work in configures nothing."""
+    assert read(claude_args=args).claude_args
+
+
+@pytest.mark.parametrize(
+    "name", ["CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "CLAUDE_CODE_DISABLE_FILE_MENTIONS"]
+)
+def test_variables_that_guard_the_credential_are_ours(name: str) -> None:
+    """They are set for every run, and so they are refused with the others that are."""
+    assert "reserved" in problem("env", f"{name}: '0'", project_settings="always").message
+
+
+def test_project_settings() -> None:
+    """One of three words, and nothing is said of other inputs that rests on a wrong one."""
+    assert [read(project_settings=word).project_settings for word in ("", "never", "always")] == [
+        "auto", "never", "always",
+    ]  # fmt: skip
+    (found,) = problems(project_settings="yes", claude_args="--plugin-dir x")
+    assert found.hint == "Write `auto` or `never` or `always`."
 
 
 def test_a_flag_is_not_given_twice() -> None:

@@ -120,6 +120,32 @@ def test_a_url_with_a_secret_is_refused(url: str, refused: bool) -> None:
         assert "hidden" not in f"{raised.value} {raised.value.as_json(debug=True)}"
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"claude_args": ["--setting-sources", "user"]}, "claude_args: --setting-sources"),
+        ({"claude_args": ["--mcp-config", "{}", "x.json"]}, "claude_args: --mcp-config"),
+        ({"settings": ".claude/settings.json"}, "settings, which must be JSON,"),
+        ({"settings": '{"env": {"CLAUDE_CODE_PLUGIN_DIRS": "x"}}'}, "settings"),
+        ({"env": {"BUN_OPTIONS": SecretStr("--preload ./x")}}, "env: BUN_OPTIONS"),
+    ],
+    ids=str,
+)
+def test_the_repository_configures_nothing_unasked(change: dict[str, object], named: str) -> None:
+    """What would let its files configure Claude Code is refused, unless project settings are wanted."""
+    with pytest.raises(ConfigError) as refused:
+        replace(WHOLE, **change).check()
+    [problem] = refused.value.problems
+    assert named in problem.message
+    assert "./x" not in str(problem)
+    wanted = replace(WHOLE, project_settings=True, **change)
+    wanted.check()
+    assert (WHOLE.job("")["agent"]["project_settings"], wanted.job("")["agent"]["project_settings"]) == (
+        False,
+        True,
+    )
+
+
 def test_check_accepts_a_whole_config() -> None:
     """A config with all it needs passes."""
     WHOLE.check()
