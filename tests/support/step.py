@@ -71,7 +71,8 @@ class Ended:
 
 @dataclass
 class Stage:
-    """Everything around a step. `image` is what the input says."""
+    """Everything around a step. `image` is what the input says, `payload` the event's in place of a pull
+    request's from the repository itself."""
 
     fly: LocalFlyHandle
     githost: str
@@ -80,6 +81,7 @@ class Stage:
     sha: str
     image: str = IMAGE
     steps: int = field(default=0)
+    payload: dict[str, Any] | None = None
 
     def variables(self, inputs: Mapping[str, str | None], environ: Mapping[str, str]) -> dict[str, str]:
         """The runner's environment; an input given as None is left out."""
@@ -89,7 +91,7 @@ class Stage:
         workspace.mkdir(parents=True)
         for name in FILES:
             (home / name).touch()
-        (home / "event.json").write_text(json.dumps(self._event()))
+        (home / "event.json").write_text(json.dumps(self.payload or self._event()))
         given: dict[str, str | None] = {
             "prompt": "Fix it.",
             "claude_code_oauth_token": CREDENTIAL,
@@ -243,11 +245,12 @@ def process_images(folder: Path, claude: Path | str) -> dict[str, dict[str, Any]
     return {IMAGE: image, DEFAULT_IMAGE: image}
 
 
-def make_repository(folder: Path) -> str:
-    """`acme/widget.git` below `folder`, with one file; the commit's SHA."""
+def make_repository(folder: Path, files: Mapping[str, str] | None = None) -> str:
+    """`acme/widget.git` below `folder`, with a README and these files; the commit's SHA."""
     source = folder / "source"
-    source.mkdir()
-    (source / "README.md").write_text("A widget.\n")
+    for name, text in {"README.md": "A widget.\n", **(files or {})}.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
     git = ["git", "-C", str(source), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
         subprocess.run([*git, *words], check=True)
@@ -264,10 +267,11 @@ async def stage(
     image: str = "",
     images: Mapping[str, Any] | None = None,
     archives: Archives | None = None,
+    files: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Set everything up. With `image`, machines are containers of it; else processes with the real CLI."""
-    sha = make_repository(folder)
+    sha = make_repository(folder, files)
     backend = "docker" if image else "process"
     images = None if image else process_images(folder, engines.claude()) | dict(images or {})
     async with (

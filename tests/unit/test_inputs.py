@@ -446,7 +446,7 @@ NAMES_A_FILE = [
     ("claude_args", "--mcp-config .mcp.json", "`--mcp-config`"),
     ("claude_args", "--mcp-config '{}' .mcp.json --verbose", "`--mcp-config`"),
     ("claude_args", "--mcp-config=.mcp.json", "`--mcp-config`"),
-    ("claude_args", "--mcp-config https://a.example/x", "`--mcp-config`"),  # to claude a folder named `https:`
+    ("claude_args", "--mcp-config https://a.example/x", "`--mcp-config`"),  # a folder named `https:`
     ("claude_args", "--agents agents.json", "`--agents`"),
     ("claude_args", "--plugin-dir plugins", "`--plugin-dir`"),
     ("claude_args", "--plugin-dir-no-mcp=plugins", "`--plugin-dir-no-mcp`"),
@@ -475,7 +475,8 @@ def test_files_of_the_repository_configure_nothing_unasked(name: str, text: str,
 @pytest.mark.parametrize(
     "args",
     ["""--settings '{"hooks": {}}' --effort high""", """--settings='{"env": {"A": "b"}}'""",
-     "--add-dir ../lib", """--mcp-config '{"mcpServers": {}}' '{"mcpServers": {}}' --verbose""", """--agents='{"a": {}}'"""],
+     """--mcp-config '{"mcpServers": {}}' '{"mcpServers": {}}' --verbose""", """--agents='{"a": {}}'""",
+     "--add-dir ../lib"],
 )  # fmt: skip
 def test_the_workflow_s_own_words_count(args: str) -> None:
     """JSON in the workflow is its author's own word, and one more folder to work in configures nothing."""
