@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.fly import localfly
-from tests.support.step import ROOT, Stage, launch, make_repository
+from tests.support.step import REPOSITORY, ROOT, Stage, launch, make_repository
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,6 +38,15 @@ ONE_PROBLEM = [
     ({"cpu_kind": "performance", "cpus": "2", "memory_mb": "2048"}, "config_invalid", "4096"),
     ({"timeout": "30"}, "config_invalid", "45m"),
     ({"env": "A: [1"}, "config_invalid", "`env`"),
+    ({"project_settings": "yes"}, "config_invalid", "`always`"),
+    ({"claude_args": "--setting-sources=project"}, "config_invalid", "`project_settings:`"),
+    ({"claude_args": "--plugin-dir .claude/plugin"}, "config_invalid", "`project_settings: always`"),
+    (
+        {"settings": '{"env": {"CLAUDE_CODE_PLUGIN_DIRS": "x"}}'},
+        "config_invalid",
+        "`project_settings: always`",
+    ),
+    ({"env": "BUN_OPTIONS: --preload ./x.js"}, "config_invalid", "`project_settings: always`"),
     ({"prompt": "", "prompt_file": "../outside"}, "config_invalid", "`prompt_file`"),
     ({"prompt": "", "prompt_file": "/proc/self/environ"}, "config_invalid", "`prompt_file`"),
 ]
@@ -52,6 +61,22 @@ async def test_one_problem(here: Stage, inputs: dict[str, str], error_type: str,
     assert named in error
     assert ended.outputs["error_type"] == error_type
     assert ended.outputs["conclusion"] == "failure"
+    assert await creates(here) == []
+
+
+COMMENT = {"GITHUB_EVENT_NAME": "issue_comment", "GITHUB_REF": "refs/heads/main"}
+ISSUE = {"action": "created", "issue": {"number": 3}, "comment": {"body": "/fix"}}
+
+
+async def test_a_comment_on_an_issue(here: Stage) -> None:
+    """A comment that is on no pull request names nothing to work on: it is told so, and nothing is made."""
+    here.payload = ISSUE | {"repository": {"full_name": REPOSITORY, "default_branch": "main"}}
+    ended = await here.step(environ=COMMENT)
+    assert (ended.exit_code, ended.outputs["error_type"]) == (2, "event_unsupported")
+    [error] = ended.of_level("error")
+    assert "The comment is not on a pull request." in error
+    assert "`if: github.event.issue.pull_request`" in error
+    assert "`ref:`" in ended.outputs["error_hint"]
     assert await creates(here) == []
 
 

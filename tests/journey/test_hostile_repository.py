@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ async def test_the_head_of_a_pull_request_configures_nothing(
             setup="sh plant.sh",
             **given,
         )
-        model, trapped = await hostile.asked(here.model), await hostile.asked(trap)
+        model, trapped = [await asyncio.to_thread(hostile.asked, url) for url in (here.model, trap)]
     assert ended.outputs["conclusion"] == "success"
     assert len(model) == 3
     assert trapped == []
@@ -76,7 +77,7 @@ async def test_all_of_it_is_loaded_when_that_is_wanted(tmp_path: Path, machine_i
     """
     async with hostile_stage(tmp_path, machine_image) as (here, trap):
         ended = await here.step(setup="sh plant.sh", project_settings="always", **KEY)
-        model, trapped = await hostile.asked(here.model), await hostile.asked(trap)
+        model, trapped = [await asyncio.to_thread(hostile.asked, url) for url in (here.model, trap)]
     assert hostile.seen(model) == hostile.TEXTS
     assert programs(ended) == hostile.PROGRAMS
     assert trapped == []

@@ -6,7 +6,6 @@ the work tree, and so in the change) and in who asked the server that is not the
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
@@ -123,12 +122,8 @@ def plant(trap: str) -> str:
     return "\n".join(["set -e", *lines, ""])
 
 
-async def asked(server_url: str) -> list[dict[str, Any]]:
+def asked(server_url: str) -> list[dict[str, Any]]:
     """What a scripted model was asked."""
-
-    def get() -> list[dict[str, Any]]:
-        with urllib.request.urlopen(server_url + "/_messages/requests", timeout=10) as answer:
-            requests: list[dict[str, Any]] = json.load(answer)
-            return requests
-
-    return await asyncio.to_thread(get)
+    with urllib.request.urlopen(server_url + "/_messages/requests", timeout=10) as answer:
+        requests: list[dict[str, Any]] = json.load(answer)
+        return requests

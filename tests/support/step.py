@@ -25,7 +25,7 @@ from localfly.messages import serve_messages
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from localfly.github_archive import Archives
 
@@ -91,7 +91,7 @@ class Stage:
         workspace.mkdir(parents=True)
         for name in FILES:
             (home / name).touch()
-        (home / "event.json").write_text(json.dumps(self.payload or self._event()))
+        (home / "event.json").write_text(json.dumps(self._event() if self.payload is None else self.payload))
         given: dict[str, str | None] = {
             "prompt": "Fix it.",
             "claude_code_oauth_token": CREDENTIAL,
@@ -245,14 +245,20 @@ def process_images(folder: Path, claude: Path | str) -> dict[str, dict[str, Any]
     return {IMAGE: image, DEFAULT_IMAGE: image}
 
 
-def make_repository(folder: Path, files: Mapping[str, str] | None = None) -> str:
-    """`acme/widget.git` below `folder`, with a README and these files; the commit's SHA."""
+def make_repository(
+    folder: Path, files: Mapping[str, str] | None = None, branches: Sequence[str] = ()
+) -> str:
+    """`acme/widget.git` below `folder`, with a README and these files; the commit's SHA.
+
+    `main` is the default branch, the others are at the same commit.
+    """
     source = folder / "source"
     for name, text in {"README.md": "A widget.\n", **(files or {})}.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text)
     git = ["git", "-C", str(source), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
+    more = [["branch", name] for name in branches]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Begin"], *more):
         subprocess.run([*git, *words], check=True)
     bare = folder / "repositories" / f"{REPOSITORY}.git"
     subprocess.run(["git", "clone", "-q", "--bare", str(source), str(bare)], check=True)
@@ -268,10 +274,11 @@ async def stage(
     images: Mapping[str, Any] | None = None,
     archives: Archives | None = None,
     files: Mapping[str, str] | None = None,
+    branches: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Set everything up. With `image`, machines are containers of it; else processes with the real CLI."""
-    sha = make_repository(folder, files)
+    sha = make_repository(folder, files, branches)
     backend = "docker" if image else "process"
     images = None if image else process_images(folder, engines.claude()) | dict(images or {})
     async with (
