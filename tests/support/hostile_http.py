@@ -133,6 +133,7 @@ MALFORMED = {
     "a length of 5,000 digits": raw(head(f"Content-Length: {'9' * 5000}")),
     "two lengths": raw(head("Content-Length: 2", "Content-Length: 3") + b"{}"),
     "a transfer coding": raw(head("Transfer-Encoding: gzip, chunked") + chunk(b"{}")),
+    "a redirect to a name too long": once(b"", f"Location: http://xn--a.{'b' * 300}/", status=REDIRECT),
     "a negative length": raw(head("Content-Length: -1")),
     "no HTTP": raw(b"SSH-2.0-OpenSSH_9.6\r\n"),
 }

@@ -183,13 +183,21 @@ async def test_a_registry_that_redirects_for_ever() -> None:
     assert len(server.asked) <= 12
 
 
-@pytest.mark.parametrize("there", ["http://registry.example/v2/", "ftp://registry.example/", "https://a:b/"])
-async def test_a_redirect_that_is_not_followed(there: str) -> None:
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ("http://registry.example/v2/", "without TLS"),
+        ("ftp://registry.example/", "without TLS"),
+        ("https://a:b/", "Invalid URL"),
+    ],
+)
+async def test_a_redirect_that_is_not_followed(there: str, why: str) -> None:
     """Nobody takes us off TLS, or to an address that is none."""
     async with hostile(once(b"", f"Location: {there}", status=REDIRECT)) as server:
         error = await failure("registry", server, UNREPEATED_S)
     assert error.type == "image_pull_failed"
     assert "registry.example" not in error.details
+    assert why in error.dev
     assert len(server.asked) == 1
 
 
