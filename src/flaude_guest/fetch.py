@@ -7,7 +7,6 @@ checkout of what was fetched is in `workspace`.
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -134,9 +133,8 @@ class _Remote:
             ("http.lowSpeedTime", "60"),
         ]
         if repository.token:
-            basic = base64.b64encode(b"x-access-token:" + repository.token.encode("utf-8")).decode("ascii")
             self._config += [
-                ("http.%s.extraHeader" % repository.url, "Authorization: Basic " + basic),
+                ("http.%s.extraHeader" % repository.url, "Authorization: Basic " + repository.login),
                 ("http.followRedirects", "false"),  # or the header would follow to another host
             ]
 

@@ -5,6 +5,7 @@ How it is read from the host's document, and what of that is refused, is `job_do
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import Mapping
 from urllib.parse import parse_qsl, urlsplit
@@ -22,8 +23,10 @@ class Archive:
 
     @property
     def secrets(self) -> list[str]:
-        """The link, and the token in it, which is as good as the link."""
-        return [self.url, *(value for _, value in parse_qsl(urlsplit(self.url).query))]
+        """The link, and the token in it, which is as good as the link, also as the link spells it."""
+        query = urlsplit(self.url).query
+        spelt = [part.partition("=")[2] for part in query.split("&")]
+        return [self.url, *(value for _, value in parse_qsl(query)), *spelt]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,17 @@ class Repository:
     directory: str
     token: str = field(repr=False)
     archive: Archive | None = None
+
+    @property
+    def login(self) -> str:
+        """The token as git sends it, '' without one: what stands after `Basic` in the header."""
+        login = b"x-access-token:" + self.token.encode("utf-8")
+        return base64.b64encode(login).decode("ascii") if self.token else ""
+
+    @property
+    def secrets(self) -> list[str]:
+        """What lets others read the repository, in every form it is sent in."""
+        return [self.token, self.login, *(self.archive.secrets if self.archive else ())]
 
 
 @dataclass(frozen=True)
@@ -96,9 +110,7 @@ class Job:
     @property
     def secrets(self) -> list[str]:
         """What must not appear in the log. Which values of `env` are secrets is for the host to say."""
-        tokens = [repository.token for repository in self.repositories]
-        for repository in self.repositories:
-            tokens += repository.archive.secrets if repository.archive else []
+        tokens = [secret for repository in self.repositories for secret in repository.secrets]
         keys = [value for name, value in self.credentials.items() if name != "ANTHROPIC_BASE_URL"]
         masked = [self.env[name] for name in self.masked_env]
         return [secret for secret in (*tokens, *keys, *masked) if secret]

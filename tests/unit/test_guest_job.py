@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -52,7 +53,8 @@ def test_what_the_log_hides() -> None:
     """Tokens, keys and what the host masks of `env`; names that are not in it do not matter."""
     variables = {"A": "one-secret", "B": "plain"}
     taken = read(job(repositories=[REPOSITORY], env=variables, masked_env=["A", "C"]), NONCE)
-    assert sorted(taken.secrets) == ["one-secret", "secret", "test-api-key"]
+    sent = base64.b64encode(b"x-access-token:secret").decode()
+    assert sorted(taken.secrets) == sorted(["one-secret", "secret", sent, "test-api-key"])
 
 
 @pytest.mark.parametrize("ref", ["main", "a/b-c_d.e", "refs/heads/x", "refs/pull/1/merge", "v1.0", "ünï"])
@@ -139,6 +141,9 @@ def test_an_archive() -> None:
     assert archive is not None
     assert (archive.url, archive.tree) == (ARCHIVE["url"], ARCHIVE["tree"])
     assert {"hidden-token", ARCHIVE["url"]} <= set(taken.secrets)
+    spelt = {**ARCHIVE, "url": ARCHIVE["url"] + "%2Bmore"}
+    again = read(job(repositories=[{**REPOSITORY, "archive": spelt}]), NONCE)
+    assert {"hidden-token+more", "hidden-token%2Bmore", spelt["url"]} <= set(again.secrets)
     assert "hidden" not in repr(taken)
     assert read(job(repositories=[{**REPOSITORY, "archive": None}]), NONCE).repositories[0].archive is None
 
