@@ -32,6 +32,8 @@ SHORTEST = 4
 """Shorter secrets are left alone: taking every `a` out of a log hides nothing and ruins it."""
 SHORTEST_FORM = 8
 """Encoded forms, beginnings, and what is looked for over the ends of lines, are at least this long."""
+LONGEST_WORD = 16
+"""Fewer letters, and nothing else, are a word: that it stands somewhere proves nothing."""
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
 _MARGINS = "|!>"  # what our own renderings put before a line
@@ -129,6 +131,16 @@ class Redactor:
         """The same `before` once more text has come that is shown nowhere."""
         return (before + bared(visible(unseen)))[-self._longest :]
 
+    def found_in(self, text: str) -> bool:
+        """Whether a secret stands in the text in any form, also wrapped over the ends of lines, or with
+        invisible characters in it.
+
+        This is proof, not hiding: a form shorter than 8 characters, or one that is a plain word, stands in
+        many a text by itself and counts for nothing here, though `redact` hides it.
+        """
+        looked_at = searched(text)
+        return any(form in each for each in looked_at for form in self._begun(each) if not is_word(form))
+
     def _begun(self, bare: str) -> list[str]:
         """The bare forms that may be in a bare text: what is asked of every text, so it must be quick."""
         return [form for head, known in self._by_head.items() if head in bare for form in known]
@@ -158,6 +170,17 @@ def bared(text: str) -> str:
     for mark in _MARGINS:
         bare = bare.replace(mark, "")
     return bare
+
+
+def searched(text: str) -> list[str]:
+    """The text bare of what may stand within a secret, and of line ends as JSON and programs write them."""
+    shown = visible(text)
+    return [bared(shown)] + ([bared(_ESCAPED_SPACE.sub("", shown))] if "\\" in shown else [])
+
+
+def is_word(form: str) -> bool:
+    """Whether it is letters alone: `postgres` is a password in many a workflow, and a word in many a file."""
+    return len(form) < LONGEST_WORD and form.isalpha()
 
 
 def forms(secret: str) -> set[str]:

@@ -251,3 +251,33 @@ def test_memory_is_bounded(piece: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 * sys.getsizeof(text)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_found(form: str) -> None:
+    """What is redacted is found: in every form, wrapped over lines too."""
+    redactor = Redactor([SECRET])
+    middle = len(form) // 2
+    assert redactor.found_in(f"a {form} b")
+    assert redactor.found_in(f"a {form[:middle]}\n  {form[middle:]} b")
+    assert not redactor.found_in(f"a {form[:middle]} b")
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "found"),
+    [
+        ("abcd", "abcd", False),
+        ("hunter2", "hunter2", False),
+        ("hunter22", "hunter22", True),
+        ("postgres", "postgres://postgres@localhost", False),
+        ("postgres", "cG9zdGdyZXM6cG9zdGdyZXM=", True),
+        ("correcthorsebatterystaple", "correcthorsebatterystaple", True),
+        (WRAPPED, "\u200b".join(WRAPPED), True),
+        (WRAPPED, "\\n".join((WRAPPED[:7], WRAPPED[7:])), True),
+        (WRAPPED, WRAPPED[:-1], False),
+        (WRAPPED, "", False),
+    ],
+)
+def test_what_proves_nothing(secret: str, text: str, found: bool) -> None:
+    """A few characters, or a plain word, stand in many a text by themselves; their encoded forms do not."""
+    assert Redactor([secret]).found_in(text) is found
