@@ -89,10 +89,11 @@ async def _image(step: Step, inputs: Inputs, cancellation: Cancellation, *, trus
     """The machine's image; a build is told in one group of the log, and ends when the step is cancelled."""
     from flaude_action.image_choice import choose_image
 
-    work = choose_image(inputs, step.workspace, trusted=trusted, say=step.report.quote)
+    report = step.report
+    work = choose_image(inputs, step.workspace, trusted=trusted, say=report.quote, learned=report.mask)
     if not inputs.base_image and not inputs.dockerfile:
         return await unless_cancelled(work, cancellation)
-    with step.report.group("The machine's image"):
+    with report.group("The machine's image"):
         return await unless_cancelled(work, cancellation)
 
 

@@ -26,10 +26,20 @@ _ENDED = ("Pushed", "Layer already exists", "Mounted from", "Pull complete", "Al
 
 
 class BuildProgress:
-    """Tells a stream's events to `say`, a line at a time; `tail` is what was told last."""
+    """Tells a stream's events to `say`, a line at a time; `tail` is what was told last.
 
-    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    `hide` takes our logins out of a text: an engine may quote what it was given for a registry.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        hide: Callable[[str], str] = str,
+    ) -> None:
         self._say = say
+        self.hide = hide
         self._clock = clock
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._unended = ""
@@ -38,7 +48,7 @@ class BuildProgress:
 
     @property
     def tail(self) -> str:
-        lines = [*self._kept, self._unended] if self._unended else [*self._kept]
+        lines = [*self._kept, self.hide(self._unended)] if self._unended else [*self._kept]
         return "\n".join(lines[-KEPT_LINES:])
 
     def say(self, text: str) -> None:
@@ -74,8 +84,9 @@ class BuildProgress:
 
     def _line(self, line: str) -> None:
         if line.strip() and not _NOISE.fullmatch(line):
-            self._kept.append(line[:LINE_CHARS])
-            self._say(line[:LINE_CHARS])
+            shown = self.hide(line)[:LINE_CHARS]
+            self._kept.append(shown)
+            self._say(shown)
 
     def _status(self, status: str, event: dict[str, Any]) -> None:
         layer, detail = event.get("id"), event.get("progressDetail")

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from flaude_action.build_progress import BuildProgress
 from flaude_action.engine import Engine, EngineRefused
 from flaude_action.errors import ConfigError
-from flaude_action.image import app_image, read_recipe, unheard
+from flaude_action.image import app_image, read_recipe
 from flaude_action.image_build import build_image
 from flaude_action.image_errors import push_failed, status_in
 from flaude_action.image_reference import PLATFORM
 from flaude_action.registry import Registry
-from flaude_action.registry_credentials import credentials
+from flaude_action.registry_credentials import Logins, credentials, unheard
 from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flaude_action.registry_http import Credential
+    from flaude_action.registry_credentials import Credential
     from flaude_action.secret import Secret
 
 _logins: dict[str, Credential] = {}
@@ -67,7 +67,7 @@ async def docker_build(
     known = _known()
     async with Registry(known) as registry:
         recipe = await read_recipe(registry, name, docker_context, None, base_image, {})
-        progress = BuildProgress(say)
+        progress = BuildProgress(say, hide=Logins(known).hide)
         async with Engine(progress) as engine:
             image = await build_image(engine, registry, recipe, known, timeout, progress)
             await engine.keep(image, name)
@@ -79,10 +79,11 @@ async def docker_push(
 ) -> str:
     """Push what `docker_build` built; its name. Raises ImageError `image_push_failed` or `engine_missing`."""
     name = app_image(app_name, tag)
-    async with Engine(BuildProgress(say)) as engine:
+    known = _known()
+    async with Engine(BuildProgress(say, hide=Logins(known).hide)) as engine:
         try:
             async with asyncio.timeout(timeout):
-                await engine.push_kept(name, _known().get(name.host))
+                await engine.push_kept(name, known.get(name.host))
         except TimeoutError:
             raise push_failed(f"not done in {timeout:g} seconds", 0) from None
         except EngineRefused as refused:

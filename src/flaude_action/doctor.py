@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from flaude_action.credential_forms import fly_forms, not_covered
 from flaude_action.doctor_probes import WHEN_IT_IS_GONE, WHILE_IT_LIVES, Finding, Subject, tried
 from flaude_action.errors import FlaudeError, FlyAPIError
 from flaude_action.fly import Fly
@@ -17,13 +18,14 @@ from flaude_action.input_values import app_name, image_reference, region_codes
 from flaude_action.launch import Launch, metadata, new_nonce, run_digest
 from flaude_action.machine import Machine
 from flaude_action.machine_config import MachineConfig
+from flaude_action.redaction import Redactor
 from flaude_action.refused import Refused
 from flaude_action.run_report import for_app
 from flaude_action.untrusted import one_line
 from flaude_action.waiting import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 BOOT_S = 180.0
 LIFETIME_S = 300.0
@@ -44,15 +46,16 @@ async def examine(app: str, image: str, region: str, environ: Mapping[str, str],
     if problems := _problems(app, image, region):
         out.write("".join(f"{problem}\n" for problem in problems))
         return UNKNOWN
+    hide = Redactor(not_covered(fly_forms(token))).redact
     try:
         flaps, api = base_urls(environ)
         async with Fly(token, flaps_url=flaps, api_url=api, user_agent="flaude-action doctor") as fly:
             await fly.get_app(app)
-            findings = await _examine(fly, app, image, region, out)
+            findings = await _examine(fly, app, image, region, out, hide)
     except FlaudeError as error:
-        out.write(_told(error, app).replace(token, "***"))
+        out.write(hide(_told(error, app)))
         return UNKNOWN
-    out.write(table(findings).replace(token, "***"))
+    out.write(hide(table(findings)))
     return exit_code(findings)
 
 
@@ -72,7 +75,9 @@ def _problems(app: str, image: str, region: str) -> list[str]:
     return problems
 
 
-async def _examine(fly: Fly, app: str, image: str, region: str, out: TextIO) -> list[Finding]:
+async def _examine(
+    fly: Fly, app: str, image: str, region: str, out: TextIO, hide: Callable[[str], str]
+) -> list[Finding]:
     nonce, run = new_nonce(), run_digest("doctor", time.time())
     config = MachineConfig(image=image, vm_cpus=1, vm_memory_mb=1024)
     body = config.create_config(config.guest_env(nonce, LIFETIME_S), metadata(run, nonce, LIFETIME_S))
@@ -81,13 +86,13 @@ async def _examine(fly: Fly, app: str, image: str, region: str, out: TextIO) -> 
     try:
         async with machine:
             where = one_line(machine.record.region)
-            out.write(f"Machine {machine.id} is created in {where}; it lives for about a minute.\n")
+            out.write(hide(f"Machine {machine.id} is created in {where}; it lives for about a minute.\n"))
             out.flush()
             await _start(machine, image)
             findings = [await tried(probe, subject) for probe in WHILE_IT_LIVES]
     finally:
         if machine.cleanup.startswith("leaked"):
-            out.write(f"Destroy it yourself: fly machine destroy --force {machine.id} -a {app}\n")
+            out.write(hide(f"Destroy it yourself: fly machine destroy --force {machine.id} -a {app}\n"))
     gone = Finding(
         "a machine goes when told", machine.cleanup in ("destroyed", "already_gone"), machine.cleanup
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flaude_action.build_progress import BuildProgress
     from flaude_action.errors import ImageBuildError
     from flaude_action.image_reference import Reference
-    from flaude_action.registry_http import Credential
+    from flaude_action.registry_credentials import Credential
 
 OLDEST_API: Final = "1.41"
 """Docker 20.10's, the oldest engine that is tested."""
@@ -136,15 +136,18 @@ class Engine:
                 async for event in stream:
                     self._progress.tell(event)
                     if "error" in event:
-                        raise EngineRefused(str(event["error"]))
+                        raise self._refused(str(event["error"]))
                     aux = event.get("aux")
                     digest = str(aux.get("Digest", "")) if isinstance(aux, dict) else digest
         except APIError as error:
             self._progress.say(said := str(error.explanation or error))
-            raise EngineRefused(said) from error
+            raise self._refused(said) from error
         except BROKEN as error:
             raise _gone(error) from error
         return digest
+
+    def _refused(self, said: str) -> EngineRefused:
+        return EngineRefused(self._progress.hide(said))
 
     async def _follow(self, stream: EngineStream, trace: _Trace) -> None:
         try:
@@ -178,7 +181,7 @@ class Engine:
         try:
             return await asyncio.to_thread(question, self._api)
         except APIError as error:
-            raise EngineRefused(str(error.explanation or error)) from error
+            raise self._refused(str(error.explanation or error)) from error
         except BROKEN as error:
             raise _gone(error) from error
 

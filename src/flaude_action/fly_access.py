@@ -1,6 +1,6 @@
 """Where Fly is and who we are to it: the hosts flyctl's variables name, and the header a token becomes.
 
-Sending requests is `fly_http`'s.
+Sending requests is `fly_http`'s; every form of a token, for hiding it, is `credential_forms`'.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import httpx
 
+from flaude_action.credential_forms import MACAROON_PREFIXES, fly_parts
 from flaude_action.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 FLAPS_URL: Final = "https://api.machines.dev"
 API_URL: Final = "https://api.fly.io"
-
-_MACAROON_PREFIXES = ("fm1r_", "fm1a_", "fm2_")
 
 
 class BaseUrls(NamedTuple):
@@ -46,15 +45,12 @@ def authorization(token: str) -> str:
     the text carries: the logs host refuses `Bearer FlyV1`. A user's token beside macaroons is left out, as
     flyctl does for both hosts. Raises ConfigError on text that is no token.
     """
-    bare = token.strip()
-    while (scheme := re.match(r"(?:bearer|flyv1)(?:\s+|$)", bare, re.IGNORECASE)) is not None:
-        bare = bare[scheme.end() :]
-    parts = [part.strip() for part in bare.split(",") if part.strip()]
+    parts = fly_parts(token)
     if not parts:
         raise ConfigError("secret_missing", "The Fly token is empty.")
     if not all(re.fullmatch(r"[!-~]+", part) for part in parts):
         raise ConfigError("machine_auth_failed", "The Fly token holds characters that no token has.")
-    macaroons = [part for part in parts if part.startswith(_MACAROON_PREFIXES)]
+    macaroons = [part for part in parts if part.startswith(MACAROON_PREFIXES)]
     return f"FlyV1 {','.join(macaroons)}" if macaroons else f"Bearer {','.join(parts)}"
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from flaude_action.credential_forms import fly_forms, not_covered
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly_errors import error_from, no_answer, unusable
 from flaude_action.fly_limits import Unlimited, shared
 from flaude_action.http_body import AS_IT_IS, TOO_SLOW, BodyRefused, whole_answer
 from flaude_action.json_document import json_of
+from flaude_action.redaction import Redactor
 from flaude_action.waiting import Deadline
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class Answer:
 class Connection:
     """One `httpx.AsyncClient` for both hosts, with our token and our patience.
 
-    `retry_for` bounds the seconds from a call's start within which it may be repeated (0: never).
+    `retry_for` bounds the seconds from a call's start within which it may be repeated (0: never). What an
+    error quotes of the token is hidden here already: whoever catches it may print it.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Connection:
         self.urls = urls
         self.limits = shared(urls.flaps) if transport is None else Unlimited()
         self.retry_for = retry_for
+        self._authorization = authorization
         # One client, so that the cookie Fly binds a reader to its writes with comes back (httpx sends a
         # cookie only to the host that set it).
         self._http = httpx.AsyncClient(
@@ -151,11 +155,15 @@ class Connection:
             told = refused.response
             raise unusable(told.status_code, told.headers, str(refused), method, path) from refused
         except httpx.HTTPError as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = self._hidden(f"{type(error).__name__}: {error}")
             raise no_answer(reason, method, path, sent=not isinstance(error, _UNSENT)) from error
         if not response.is_success:
-            raise error_from(response.status_code, response.headers, body, method, path)
+            said = self._hidden(body.decode("utf-8", "backslashreplace"))
+            raise error_from(response.status_code, response.headers, said, method, path)
         return Answer(response, path, body)
+
+    def _hidden(self, text: str) -> str:
+        return Redactor(not_covered(fly_forms(self._authorization))).redact(text)
 
 
 def _pause_before_next(error: Exception, *, repeat: bool, left: float) -> bool | float:

@@ -24,19 +24,16 @@ from flaude_action.image_recipe import (
 from flaude_action.image_reference import Reference, parse_reference
 from flaude_action.machine_dockerfile import default
 from flaude_action.registry import Registry
-from flaude_action.registry_credentials import credentials, fly_registry
+from flaude_action.registry_credentials import credentials, fly_registry, unheard
 from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from flaude_action.registry_credentials import Learned
     from flaude_action.secret import Secret
 
 Source = Literal["built", "reused"]
-
-
-def unheard(_: str) -> None:
-    """What `say` is when nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,15 @@ async def ensure_image(
     push_timeout: float = 600,
     may_build: bool = True,
     say: Callable[[str], None] = unheard,
+    learned: Learned = unheard,
 ) -> ImageRef:
     """The machine's image in the registry of this Fly app: found there by its content, else built and pushed.
 
     It is Claude Code and our guest on top of `base_image`, or of what `dockerfile` (by default
     `docker_context`'s `Dockerfile`) builds, or of our default base. `tag` is a name of yours that is made
     to point at it as well. `token` is Fly's (default: FLY_API_TOKEN). Times are seconds. `say` gets the
-    progress, a line at a time, on the event loop; the lines are untrusted. With `may_build` False a miss
-    is `image_untrusted`.
+    progress, a line at a time, on the event loop; the lines are untrusted. `learned` gets secrets that a
+    registry gives us on the way, which no line may show. With `may_build` False a miss is `image_untrusted`.
 
     Raises ConfigError for a context or reference that cannot be used, ImageBuildError, and ImageError as
     `image_not_found` or `image_pull_failed` (the base), `image_push_failed`, `image_untrusted` or
@@ -84,7 +82,7 @@ async def ensure_image(
     known = credentials(token)
     if target.host not in known:
         raise ConfigError("secret_missing", "There is no Fly token for the app's registry.")
-    async with Registry(known) as registry:
+    async with Registry(known, learned=learned) as registry:
         recipe = await read_recipe(registry, target, docker_context, dockerfile, base_image, build_args or {})
         digest = await _lookup(registry, recipe.name)
         source: Source = "reused"
@@ -107,14 +105,17 @@ async def ensure_image(
     return ImageRef(str(image), digest, source)
 
 
-async def labels(reference: str, *, token: Secret | str | None = None) -> dict[str, str]:
+async def labels(
+    reference: str, *, token: Secret | str | None = None, learned: Learned = unheard
+) -> dict[str, str]:
     """The labels of a linux/amd64 image, read from its registry without an engine.
 
-    `token` is Fly's (default: FLY_API_TOKEN) and goes to no registry but Fly's. Raises ImageError with
-    `image_not_found` or `image_pull_failed`, ConfigError for a text that is no reference.
+    `token` is Fly's (default: FLY_API_TOKEN) and goes to no registry but Fly's; `learned` is as for
+    `ensure_image`. Raises ImageError with `image_not_found` or `image_pull_failed`, ConfigError for a text
+    that is no reference.
     """
     image = parse_reference(reference)
-    async with Registry(credentials(token)) as registry:
+    async with Registry(credentials(token), learned=learned) as registry:
         try:
             return await registry.labels(image)
         except RegistryRefused as refused:

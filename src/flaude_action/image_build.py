@@ -16,6 +16,7 @@ from flaude_action.dockerfile import labelled, pinned
 from flaude_action.engine import Engine, EngineRefused
 from flaude_action.image_errors import build_too_slow, not_packed, pull_failed, push_failed, status_in
 from flaude_action.image_recipe import BASE_ARGUMENT
+from flaude_action.registry_credentials import Logins
 from flaude_action.registry_http import RegistryRefused
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from flaude_action.image_recipe import Build, Recipe
     from flaude_action.image_reference import Reference
     from flaude_action.registry import Registry
-    from flaude_action.registry_http import Credential
+    from flaude_action.registry_credentials import Credential
 
 BUILD_LABEL: Final = "flaude.build"
 """Image label: the one build that made it, by a random number."""
@@ -43,7 +44,7 @@ async def make_image(
 
     Raises ImageBuildError, and ImageError as `ensure_image` tells. The engine keeps none of it.
     """
-    progress = BuildProgress(say)
+    progress = BuildProgress(say, hide=Logins(known).hide)
     async with Engine(progress) as engine:
         await _check_write(registry, recipe.name)
         image = await build_image(engine, registry, recipe, known, build_timeout, progress)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from flaude_action.inputs import Inputs
     from flaude_action.machine_config import Guest
+    from flaude_action.registry_credentials import Learned
     from flaude_action.secret import SecretStr
 
 ImageSource = Literal["given", "built", "reused", "default"]
@@ -36,14 +37,22 @@ class ChosenImage:
 
 
 async def choose_image(
-    inputs: Inputs, workspace: Path, *, trusted: bool, say: Callable[[str], None]
+    inputs: Inputs,
+    workspace: Path,
+    *,
+    trusted: bool,
+    say: Callable[[str], None],
+    learned: Learned,
 ) -> ChosenImage:
-    """Find or make the image. `say` gets a build's progress, untrusted, a line at a time.
+    """Find or make the image. `say` gets a build's progress, untrusted, a line at a time, and `learned` what
+    no line may show.
 
     Raises what `image.ensure_image` raises; with `trusted` False a missing image is `image_untrusted`.
     """
     if inputs.image:
-        return ChosenImage(inputs.image, "given", await _guest_in(inputs.image, inputs.fly_api_token))
+        return ChosenImage(
+            inputs.image, "given", await _guest_in(inputs.image, inputs.fly_api_token, learned)
+        )
     if not inputs.base_image and not inputs.dockerfile:
         return ChosenImage(DEFAULT_IMAGE, "default", "flaude")
     from flaude_action.image import ensure_image
@@ -58,11 +67,12 @@ async def choose_image(
         base_image=inputs.base_image,
         may_build=trusted,
         say=say,
+        learned=learned,
     )
     return ChosenImage(image.reference, image.source, "flaude")
 
 
-async def _guest_in(reference: str, token: SecretStr | None) -> Guest:
+async def _guest_in(reference: str, token: SecretStr | None, learned: Learned) -> Guest:
     """What the image's label says, asked of Fly's registry before there is a machine.
 
     Elsewhere, or when it does not answer, Fly's own record of the machine tells later.
@@ -74,7 +84,7 @@ async def _guest_in(reference: str, token: SecretStr | None) -> Guest:
     if parse_reference(reference).host != fly_registry():
         return "auto"
     try:
-        version = (await labels(reference, token=token)).get(IMAGE_LABEL)
+        version = (await labels(reference, token=token, learned=learned)).get(IMAGE_LABEL)
     except ImageError as error:
         if error.type == "image_not_found":
             raise

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flaude_action.claude_args import LETS_IN, UNLESS, wrong_claude_args
+from flaude_action.credential_forms import SECRET_INPUTS, all_texts, forms_of, holders
+from flaude_action.held_credentials import RUNNER_ONLY, held_credentials, told_apart
 from flaude_action.machine_size import SIZES, memory_limits, nearest_memory
 from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
@@ -15,6 +17,7 @@ from flaude_guest.protocol import CONFIGURING_VARIABLES, configuring_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from flaude_action.inputs import Inputs
 
@@ -64,6 +67,35 @@ def _one_of_each(given: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:
             yield name, Refused(f"`{first}` is given too.", hint)
 
 
+def leaks(
+    given: Mapping[str, str], values: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Refused]]:
+    """Inputs that carry a credential which is not theirs to carry, in a file they name too.
+
+    The agent is to hold none of those that we know: `values` are the inputs that could be read, and what the
+    runner holds besides them is in `environ`.
+    """
+    ours = {f"`{name}`": forms_of(name, given[name]) for name in SECRET_INPUTS if name in given}
+    same = {form for forms in ours.values() for form in forms}
+    held = told_apart(held_credentials(environ), same)
+    texts = {name: f"{text}\n{all_texts(_of_file(values.get(name)))}" for name, text in given.items()}
+    others = {name: text for name, text in texts.items() if name not in SECRET_INPUTS}
+    for field, name in holders(others, ours | held):
+        yield field, Refused(f"It holds the value of {name}.", "The machine gets its credentials by itself.")
+    machines = {name: texts[name] for name in _OF_ITS_OWN if name in given}
+    runners = {name: forms for name, forms in held.items() if name.strip("`") in RUNNER_ONLY}
+    for field, name in holders(machines, runners):
+        yield (
+            field,
+            Refused(f"It holds the value of {name}, which never goes to a machine.", _OF_ITS_OWN[field]),
+        )
+
+
+def _of_file(value: Any) -> Any:
+    """The text of an input that names a file, any other value as it is."""
+    return getattr(value, "text", value)
+
+
 def fitting_memory(inputs: Inputs, unread: set[str]) -> str:
     """What to write for `memory_mb`; "" where it is not known for which CPUs."""
     kind, cpus = inputs.cpu_kind, inputs.cpus
@@ -88,11 +120,12 @@ def _credential_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str
         yield "anthropic_api_key", Refused(said, "", "secret_missing")
     if key and key.get_secret_value().startswith("sk-ant-oat"):
         yield "anthropic_api_key", Refused("It is an OAuth token.", "Pass it as `claude_code_oauth_token:`.")
-    for name, hint in _OF_ITS_OWN.items():
-        for runners in _RUNNER_ONLY:
-            if getattr(inputs, name) and getattr(inputs, name) == getattr(inputs, runners):
-                said = f"It is the same as `{runners}`, which never goes to a machine."
-                yield name, Refused(said, hint)
+    runners = {name: getattr(inputs, name) for name in _RUNNER_ONLY if getattr(inputs, name)}
+    known = {name: forms_of(name, token.get_secret_value()) for name, token in runners.items()}
+    machines = {name: all_texts(getattr(inputs, name)) for name in _OF_ITS_OWN}
+    for name, runners_own in holders(machines, known):
+        said = f"It is the same as `{runners_own}`, which never goes to a machine."
+        yield name, Refused(said, _OF_ITS_OWN[name])
 
 
 def _machine_rule(inputs: Inputs, _: Mapping[str, str]) -> Iterator[tuple[str, Refused]]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flaude_action import input_values as read
 from flaude_action.claude_args import shell_words
+from flaude_action.credential_forms import SECRET_INPUTS, forms_of
 from flaude_action.env_input import environment, looks_secret
 from flaude_action.errors import ConfigError
-from flaude_action.input_rules import broken_rules, fitting_memory
+from flaude_action.held_credentials import held_credentials
+from flaude_action.input_rules import broken_rules, fitting_memory, leaks
 from flaude_action.machine_size import SIZES, CpuKind
 from flaude_action.refused import Refused
 from flaude_action.secret import SecretStr
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 ProjectSettings = Literal["auto", "never", "always"]
 FILE_BYTES = 256 * 1024
 """A larger file fits into no job (`machine_config.JOB_BYTES`), and is no Dockerfile."""
-_SECRET_INPUTS = (
-    "anthropic_api_key", "claude_code_oauth_token", "github_token", "clone_token", "fly_api_token",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class Inputs:
         for name, why in refused:
             if name == "memory_mb":
                 why.hint = fitting_memory(inputs, unread) or why.hint
-        refused += _leaks(given, values)
+        refused += leaks(given, values, environ)
         refused += broken_rules(inputs, given, {name for name, _ in refused})
         if refused:
             order = [item.name for item in fields(cls)]
@@ -169,9 +168,9 @@ class Inputs:
         return self.prompt_file.text if self.prompt_file else self.prompt
 
     def secrets(self) -> list[str]:
-        """Everything to mask: the credentials, and the values of `env` that could be one."""
-        credentials = (getattr(self, name) for name in _SECRET_INPUTS)
-        found = [secret.get_secret_value() for secret in credentials if secret]
+        """Everything to mask: the credentials in all forms, and the values of `env` that could be one."""
+        given = {name: getattr(self, name) for name in SECRET_INPUTS if getattr(self, name)}
+        found = [form for name, secret in given.items() for form in forms_of(name, secret.get_secret_value())]
         return found + [value for name, value in self.env.items() if looks_secret(name, value)]
 
 
@@ -211,22 +210,11 @@ def _trimmed(text: str) -> str:
 
 
 def given_secrets(environ: Mapping[str, str]) -> list[str]:
-    """What to mask before the inputs are checked: every secret input as it came."""
+    """What to mask before the inputs are checked: every secret input as it came and in all its forms, and
+    what else the runner holds."""
     given = given_inputs(environ)
-    return [given[name] for name in _SECRET_INPUTS if name in given]
-
-
-def _leaks(given: Mapping[str, str], values: Mapping[str, Any]) -> list[tuple[str, Refused]]:
-    """Inputs that carry one of our secrets, in a file they name too: the agent is to hold none of them."""
-    texts = {name: text for name, text in given.items() if name not in _SECRET_INPUTS}
-    for name in texts.keys() & FILE_READERS.keys() & values.keys():
-        texts[name] = values[name].text if isinstance(values[name], WorkspaceText) else values[name]
-    return [
-        (field, Refused(f"It holds the value of `{name}`.", "The machine gets its credentials by itself."))
-        for field, text in texts.items()
-        for name in _SECRET_INPUTS
-        if len(given.get(name, "")) >= 8 and given[name] in text
-    ]
+    found = [form for name in SECRET_INPUTS if name in given for form in forms_of(name, given[name])]
+    return found + [form for forms in held_credentials(environ).values() for form in forms]
 
 
 def _problem(name: str, refused: Refused) -> ConfigError:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from flaude_action import DEFAULT_IMAGE
+from flaude_action.credential_forms import all_texts
 from flaude_action.errors import ConfigError, GuestError
 from flaude_action.repo_spec import RepoSpec, reveal
 from flaude_action.untrusted import quoted
@@ -138,6 +139,13 @@ class MachineConfig:
         """Regions in the order to try, without repeats; `(None,)` leaves the choice to Fly."""
         named = dict.fromkeys(name for name in (self.region, *self.regions) if name)
         return tuple(named) or (None,)
+
+    def texts(self) -> dict[str, str]:
+        """Every text that goes to the machine, or into Fly's record of it, by the field it stands in."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: all_texts(value) for name, value in values.items()} | {
+            "repos": all_texts([repo.document() for repo in self.repositories])
+        }
 
     def secrets(self) -> list[str]:
         """Every secret string that goes to the machine."""

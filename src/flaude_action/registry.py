@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from flaude_action.image_reference import PLATFORM
+from flaude_action.registry_credentials import unheard
 from flaude_action.registry_http import RegistryHttp, RegistryRefused
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flaude_action.image_reference import Reference
-    from flaude_action.registry_http import Answer, Credential
+    from flaude_action.registry_credentials import Credential, Learned
+    from flaude_action.registry_http import Answer
 
 PATIENCE_S: Final = 30.0
 """How long one question may take in all, its repetitions included."""
@@ -36,16 +38,20 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Registry:
-    """Asks registries. `credentials` are by host. Every method raises RegistryRefused.
+    """Asks registries. `credentials` are by host, and `learned` is told what they are granted.
 
-    Use as an async context manager. A question that gets 429, 5xx or no answer is repeated within
-    `patience_s` seconds.
+    Use as an async context manager. Every method raises RegistryRefused. A question that gets 429, 5xx or no
+    answer is repeated within `patience_s` seconds.
     """
 
     def __init__(
-        self, credentials: Mapping[str, Credential] | None = None, *, patience_s: float = PATIENCE_S
+        self,
+        credentials: Mapping[str, Credential] | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        learned: Learned = unheard,
     ) -> None:
-        self._http = RegistryHttp(credentials or {}, patience_s)
+        self._http = RegistryHttp(credentials or {}, patience_s, learned)
 
     async def __aenter__(self) -> Registry:
         return self

@@ -8,7 +8,6 @@ https://distribution.github.io/distribution/spec/auth/token/
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -19,12 +18,14 @@ import httpx
 from flaude_action.http_body import AS_IT_IS, BodyRefused, whole_answer
 from flaude_action.image_reference import is_loopback
 from flaude_action.json_document import json_of
+from flaude_action.registry_credentials import Logins, unheard
 from flaude_action.waiting import Deadline, pause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flaude_action.image_reference import Reference
+    from flaude_action.registry_credentials import Credential, Learned
 
 REQUEST_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.5
@@ -35,9 +36,6 @@ REDIRECTS: Final = 10
 SAID_CHARS: Final = 500
 _CHALLENGE = re.compile(r'([\w-]+)(\s*=\s*(?:"([^"]*)"|([^\s,"]+)))?')
 """A scheme's name, or a parameter of the scheme that was named last."""
-
-Credential = tuple[str, str]
-"""User and password."""
 
 
 class RegistryRefused(Exception):
@@ -87,10 +85,15 @@ class Answer:
 
 
 class RegistryHttp:
-    """Sends requests. `credentials` are by host; one question takes `patience_s` seconds at most, in all."""
+    """Sends requests. `credentials` are by host; one question takes `patience_s` seconds at most, in all.
 
-    def __init__(self, credentials: Mapping[str, Credential], patience_s: float) -> None:
-        self._credentials = dict(credentials)
+    `learned` is as for `Logins`; no error quotes what it, or a login of ours, is.
+    """
+
+    def __init__(
+        self, credentials: Mapping[str, Credential], patience_s: float, learned: Learned = unheard
+    ) -> None:
+        self._logins = Logins(credentials, learned)
         self._patience_s = patience_s
         self._grants: dict[tuple[str, str, bool], str] = {}
         self._http = httpx.AsyncClient(
@@ -144,14 +147,13 @@ class RegistryHttp:
         answer = await self._authorized(request, image)
         if answer.status < 300 or (missing_is_fine and answer.status == 404):
             return answer
-        raise RegistryRefused(answer.status, answer.said)
+        raise RegistryRefused(answer.status, self._logins.hide(answer.said))
 
     async def _authorized(self, request: httpx.Request, image: Reference) -> Answer:
         """Send with what we have for this host, and once more with what the registry's challenge asks for."""
         write = request.method not in ("HEAD", "GET")
         key = (image.host, image.path, write)
-        credential = self._credentials.get(image.host)
-        held = self._grants.get(key) or _basic(credential)
+        held = self._grants.get(key) or self._logins.basic(image.host)
         answer = await self._send(request, held)
         if answer.status not in (401, 403):
             return answer
@@ -161,27 +163,23 @@ class RegistryHttp:
             asked = _asked_for(request, await self._send(request, ""))
         if not asked:
             return answer
-        granted = await self._token(image, asked, credential, write=write)
+        granted = await self._token(image, asked, write=write)
         if not granted:
             return answer
         self._grants[key] = f"Bearer {granted}"
         return await self._send(request, self._grants[key])
 
-    async def _token(
-        self, image: Reference, asked: Mapping[str, str], credential: Credential | None, *, write: bool
-    ) -> str:
+    async def _token(self, image: Reference, asked: Mapping[str, str], *, write: bool) -> str:
         """A token for this one repository, "" when the token service refuses us."""
         scope = asked.get("scope") or f"repository:{image.path}:pull{',push' if write else ''}"
         query = {"scope": scope} | ({"service": asked["service"]} if asked.get("service") else {})
         request = self._http.build_request("GET", _led_to(asked["realm"]).copy_merge_params(query))
-        answer = await self._send(request, _basic(credential))
+        answer = await self._send(request, self._logins.basic(image.host))
         if answer.status in (401, 403):
             return ""
         if answer.status >= 300:
-            raise RegistryRefused(answer.status, answer.said)
-        document = answer.document()
-        token = document.get("token") or document.get("access_token")
-        return token if isinstance(token, str) else ""
+            raise RegistryRefused(answer.status, self._logins.hide(answer.said))
+        return self._logins.granted(image.host, answer.document())
 
     async def _send(self, request: httpx.Request, authorization: str) -> Answer:
         request.headers.pop("authorization", None)
@@ -194,7 +192,8 @@ class RegistryHttp:
         except BodyRefused as refused:
             raise RegistryRefused(refused.response.status_code, str(refused)) from refused
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise RegistryRefused(0, f"{type(error).__name__}: {error}", passing=True) from error
+            said = self._logins.hide(f"{type(error).__name__}: {error}")
+            raise RegistryRefused(0, said, passing=True) from error
         return Answer(response.url, response.status_code, response.headers, body)
 
 
@@ -222,12 +221,6 @@ async def _only_tls(request: httpx.Request) -> None:
     """No registry, token service or redirect takes us off TLS, unless it is this computer."""
     if request.url.scheme != "https" and not is_loopback(request.url.netloc.decode("ascii")):
         raise RegistryRefused(0, "it leads to an address without TLS")
-
-
-def _basic(credential: Credential | None) -> str:
-    if credential is None:
-        return ""
-    return "Basic " + base64.b64encode(":".join(credential).encode()).decode("ascii")
 
 
 def _led_to(there: str, here: httpx.URL | str = "") -> httpx.URL:

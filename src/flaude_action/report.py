@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flaude_action.annotations import fitting
+from flaude_action.credential_forms import not_covered
 from flaude_action.log_caps import FILE_FULL, LEFT_OUT, LOG_FULL, QUOTES_FULL, CappedLines, LogCaps
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import SHORTEST, Redactor
@@ -42,6 +43,7 @@ class Report:
         self._environ = environ
         self._stdout = stdout
         self._redactor = Redactor()
+        self._known: set[str] = set()
         self._masked: set[str] = set()
         self._told: dict[Level, int] = {"error": 0, "warning": 0, "notice": 0}
         self._excerpt = LogExcerpt()
@@ -61,8 +63,10 @@ class Report:
 
         The lines of a secret go one by one: the runner would also split it, but then hide a line like `{`.
         """
-        secrets = list(secrets)
-        self._redactor.add(secrets)
+        secrets = [secret for secret in secrets if secret not in self._known]
+        self._known.update(secrets)
+        if secrets:
+            self._redactor.add(not_covered(secrets))
         for secret in secrets:
             for line in map(str.strip, secret.splitlines()):
                 if len(line) >= SHORTEST and line not in self._masked:

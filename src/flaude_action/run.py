@@ -10,9 +10,11 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+from flaude_action.credential_forms import fly_forms, holders
 from flaude_action.errors import ConfigError, FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_access import base_urls
+from flaude_action.held_credentials import RUNNER_ONLY
 from flaude_action.input_values import app_name as read_app_name
 from flaude_action.refused import Refused
 from flaude_action.streaming_run import Start, StreamingRun
@@ -20,6 +22,8 @@ from flaude_action.waiting import Deadline
 from flaude_guest.protocol import last_exit_marker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flaude_action.fly_access import SecretText
     from flaude_action.fly_models import App
     from flaude_action.machine_config import MachineConfig
@@ -41,7 +45,7 @@ async def run_with_logs(
     `token` defaults to `FLY_API_TOKEN`; `wait_timeout` is in seconds, from now to the machine's end. Raises
     ConfigError before any request, FlyAPIError when no machine came to be.
     """
-    _check(app_name, config)
+    _check(app_name, config, token)
     run = StreamingRun(Start(app_name, config, name or "", _token(token), wait_timeout))
     try:
         await run.created()
@@ -104,7 +108,7 @@ async def _once_visible(fly: Fly, app_name: str) -> App:
         await asyncio.sleep(0.5)
 
 
-def _check(app: str, config: MachineConfig | None = None) -> None:
+def _check(app: str, config: MachineConfig | None = None, token: str | SecretText | None = None) -> None:
     """Raise ConfigError with all that is wrong, before any request."""
     problems = []
     if not app:
@@ -120,13 +124,30 @@ def _check(app: str, config: MachineConfig | None = None) -> None:
             config.check()
     except ConfigError as error:
         problems += error.problems
+    if config is not None:
+        problems += _leaks(config, token)
     if problems:
         raise ConfigError.of(problems)
 
 
+def _leaks(config: MachineConfig, token: str | SecretText | None) -> Iterator[ConfigError]:
+    """Fields that carry a token of ours which no machine is to have."""
+    runners = {f"`{name}`": forms(os.environ.get(name, "")) for name, forms in RUNNER_ONLY.items()}
+    known = {"the Fly token": fly_forms(_revealed(token)), **runners}
+    first: dict[str, str] = {}
+    for field, name in holders(config.texts(), known):
+        first.setdefault(field, name)
+    for field, name in first.items():
+        text = f"MachineConfig.{field} holds the value of {name}, which never goes to a machine."
+        yield ConfigError("config_invalid", text, hint="Leave it out: the machine needs no token for Fly.")
+
+
+def _revealed(token: str | SecretText | None) -> str:
+    return token if isinstance(token, str) else token.get_secret_value() if token is not None else ""
+
+
 def _token(given: str | SecretText | None) -> str:
-    token = given if isinstance(given, str) else given.get_secret_value() if given is not None else ""
-    token = token or os.environ.get("FLY_API_TOKEN", "")
+    token = _revealed(given) or os.environ.get("FLY_API_TOKEN", "")
     if not token:
         raise ConfigError("secret_missing", "No Fly token: pass token= or set FLY_API_TOKEN.")
     return token

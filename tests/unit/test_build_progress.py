@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flaude_action.build_progress import FOLD_S, BuildProgress
+from flaude_action.build_progress import FOLD_S, LINE_CHARS, BuildProgress
 
 
 class Clock:
@@ -108,3 +108,14 @@ def test_strange_events_are_no_trouble() -> None:
     lines, _ = told({}, {"stream": 5}, {"status": None}, {"id": 1, "status": "hm", "progressDetail": None},
                     {"id": "a", "status": "Pulling from b"}, {"stream": "x" * 5000 + "\n"})  # fmt: skip
     assert lines == ["hm", "x" * 1000]
+
+
+def test_what_an_engine_quotes_is_hidden() -> None:
+    """A login in what is told, in the tail, and in a line that was cut."""
+    lines: list[str] = []
+    progress = BuildProgress(lines.append, Clock(), hide=lambda text: text.replace("s3cret", "***"))
+    progress.tell({"error": "denied: s3cret"})
+    progress.tell({"stream": "x" * (LINE_CHARS - 3) + "s3cret\nbegun s3cret"})
+    assert lines[0] == "denied: ***"
+    assert lines[1].endswith("x***")
+    assert progress.tail.endswith("begun ***")

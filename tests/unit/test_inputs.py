@@ -11,6 +11,7 @@ import pytest
 from tests.support.engines import ROOT
 
 from flaude_action.catalog import CATALOG
+from flaude_action.credential_forms import forms_of
 from flaude_action.env_input import looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.inputs import Inputs, WorkspaceText, given_secrets
@@ -303,8 +304,11 @@ def test_secrets_are_in_no_message(name: str) -> None:
 def test_secrets_are_listed_for_masking() -> None:
     """All credentials are masked, and of `env` what looks like one; before the checks, what came."""
     inputs = read(env="A_TOKEN: abcd\nNAME: production\nDSN: x1\nX: a8f-19b-77c\nURL: https://a.example/b")
-    assert set(inputs.secrets()) == {KEY, FLY, JOB_TOKEN, "abcd", "a8f-19b-77c"}
-    assert given_secrets(env(timeout="x")) == [KEY, JOB_TOKEN, FLY]
+    forms = [form for name, text in (("anthropic_api_key", KEY), ("github_token", JOB_TOKEN),
+                                     ("fly_api_token", FLY)) for form in forms_of(name, text)]  # fmt: skip
+    assert inputs.secrets() == [*forms, "abcd", "a8f-19b-77c"]
+    assert given_secrets(env(timeout="x")) == forms
+    assert {KEY, FLY, JOB_TOKEN} < set(forms)
 
 
 @pytest.mark.parametrize(
