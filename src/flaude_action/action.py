@@ -20,7 +20,7 @@ from flaude_action.publish import warn
 from flaude_action.run_report import may_be_left
 from flaude_action.state import load_state
 from flaude_action.step import EXIT_OK, Step, known
-from flaude_action.waiting import unless_cancelled
+from flaude_action.waiting import Deadline, unless_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +45,7 @@ async def main(environ: Mapping[str, str], report: Report, cancellation: Cancell
             report.mask(step.inputs.secrets())
             report.app = step.inputs.fly_app
             told = await _run(step, step.inputs, step.artifacts, cancellation)
-            # Of a thread the loop is free to hear a cancel, however long what the machine said is.
+            # In a thread, so that the loop hears a cancel however long it takes.
             return await asyncio.to_thread(step.tell, told)
         except Exception as error:
             return step.tell(step.failed(error))
@@ -56,7 +56,7 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
     # Loaded here: a step that fails on its inputs pays for none of it.
     from flaude_action.event import Event
     from flaude_action.execution import Execution
-    from flaude_action.kept_files import Kept
+    from flaude_action.kept_files import TELL_S, Kept
     from flaude_action.launch import run_digest
     from flaude_action.outcome import Errand
     from flaude_action.preflight import preflight
@@ -78,10 +78,11 @@ async def _run(step: Step, inputs: Inputs, artifacts: Artifacts, cancellation: C
             with step.logging(artifacts):
                 outcome = await execution.run()
             step.report.save_state({"cleanup": outcome.cleanup})
+            patience, placed = Deadline.after(TELL_S), event.is_about(inputs.repository)
             return await asyncio.to_thread(
                 report_outcome, outcome, step.kept or Kept(), step.report, artifacts, inputs,
-                image_source=step.image.source, placed=event.is_about(inputs.repository),
-                hurried=lambda: cancellation.requested,
+                image_source=step.image.source, placed=placed,
+                hurried=lambda: cancellation.requested or patience.passed,
             )  # fmt: skip
 
 

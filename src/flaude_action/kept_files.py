@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 EVENT_MAX_BYTES = 1024 * 1024
 """Longer lines of the transcript are left out: nothing can interrupt the reading of one as JSON, so it must
 be over before it keeps anybody waiting. What is longer holds pictures, or is no event."""
+TELL_S = 60.0
+"""How long a transcript that is made to cost time may cost it."""
 _MAKE_ROOM = "Make room on the runner's disk, or use a runner with a larger one, and run again."
 
 
@@ -74,7 +76,7 @@ def _keep(kept: Kept, output: str, name: str, artifacts: Artifacts, write: Calla
         kept.paths[output] = write()
     except Hurried:
         artifacts.remove(name)
-        kept.lost[output] = f"`{output}` was not written: the step was cancelled."
+        kept.lost[output] = f"`{output}` was not written: there was no time to take the secrets out of it."
     except OSError as error:
         artifacts.remove(name)  # half a patch would apply, and be taken for the whole
         why = os.strerror(error.errno or 0)

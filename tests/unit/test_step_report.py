@@ -184,7 +184,9 @@ def test_a_cancelled_step_waits_for_no_long_transcript(tmp_path: Path) -> None:
         assert (tmp_path / ".flaude/fix/transcript.jsonl").exists() == kept
         assert given.failure() is None
         assert given.notes(None) == (
-            [] if kept else ["`execution_file` was not written: the step was cancelled."]
+            []
+            if kept
+            else ["`execution_file` was not written: there was no time to take the secrets out of it."]
         )
         assert "patch_file" in given.paths
 
