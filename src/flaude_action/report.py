@@ -119,7 +119,7 @@ class Report:
             page, self._before = self._redactor.redact_page(portion, self._before)
             if unseen:
                 self._before = self._redactor.after(self._before, unseen)
-            self._take(margin_lines("\n".join(page)))
+            self._take(margin_lines("\n".join([*page, ""])))
             yield
 
     def _take(self, safe: list[str]) -> None:

@@ -84,15 +84,15 @@ def portions(texts: Iterable[str]) -> Iterator[tuple[list[str], str]]:
     short: list[str] = []
     room = PORTION_CHARS
     for text in texts:
-        if short and len(text) > room:
-            yield from _portions("\n".join(short), "")
+        if short and len(text) >= room:
+            yield from _portions("\n".join([*short, ""]), "")
             short, room = [], PORTION_CHARS
         if len(text) > room:
             yield from _portions(text[:TEXT_CHARS], text[TEXT_CHARS:])
         else:
             short.append(text)
-            room -= len(text)
-    yield from _portions("\n".join(short), "")
+            room -= len(text) + 1
+    yield from _portions("\n".join([*short, ""] if short else []), "")
 
 
 def _portions(text: str, missing: str) -> Iterator[tuple[list[str], str]]:
@@ -102,13 +102,14 @@ def _portions(text: str, missing: str) -> Iterator[tuple[list[str], str]]:
     if lines and len(lines) <= PORTION_LINES and len(text) <= PORTION_CHARS:
         yield lines, ""
         return
-    while lines:
-        count, room = 0, PORTION_CHARS
-        while count < min(len(lines), PORTION_LINES) and (room >= len(lines[count]) or not count):
-            room -= len(lines[count])
-            count += 1
-        given, lines = lines[:count], lines[count:]
-        yield given, "" if lines else missing[-TEXT_CHARS:]
+    start = 0
+    while start < len(lines):
+        end, room = start, PORTION_CHARS
+        while end < min(len(lines), start + PORTION_LINES) and (room >= len(lines[end]) or end == start):
+            room -= len(lines[end])
+            end += 1
+        yield lines[start:end], missing[-TEXT_CHARS:] if end == len(lines) else ""
+        start = end
 
 
 def _missing(count: int) -> str:

@@ -13,7 +13,7 @@ FACTOR, MOST = 8, 12
 """So many times the text may take so many times as long."""
 FLOOR_S = 0.008
 """What takes less is not measured: too much else would be in it."""
-SMALLEST, LARGEST = 16 * 1024, 64 * 1024
+SMALLEST, LARGEST = 8 * 1024, 32 * 1024
 TRIES = 4
 
 

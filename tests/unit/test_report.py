@@ -186,6 +186,14 @@ def test_a_secret_wrapped_over_lines_is_nowhere(step: Step) -> None:
     assert "| ***y" in step.log.shown
 
 
+def test_blank_lines_stay(step: Step) -> None:
+    """Wherever a page ends, and wherever its lines are too many to be handled at once."""
+    for lines in (["a", ""], ["", "b"], [""] * 3, [*"cd", "x" * 20_000, "", "e"]):
+        step.report.machine_lines(lines)
+    shown = [line[2:3] for line in step.log.shown]
+    assert shown == ["a", "", "", "b", "", "", "", "c", "d", "x", "", "e"]
+
+
 def test_long_lines_are_cut_early(step: Step, tmp_path: Path) -> None:
     """More of a line than anybody looks at goes nowhere, but is counted; the next line is there."""
     with (tmp_path / "log").open("wb") as file:
