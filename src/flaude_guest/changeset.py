@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Sequence
 
@@ -52,9 +52,9 @@ class Changeset:
     patch_bytes: int
     repositories_inside: int
     special_files: int
-    paths: list[str]
-    left_out: list[dict[str, Any]]
-    left_out_count: int
+    paths: list[str] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    left_out_count: int = 0
 
 
 def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path) -> Changeset:

@@ -19,8 +19,8 @@ ODD = {
     "random": ("head -c 70000000 /dev/urandom > core.1234", "`core.1234` (66.8 MiB, too large)"),
     "sparse": ("truncate -s 4G data.img", "`data.img` (4 GiB, too large)"),
     "many large": (
-        "for n in 1 2 3 4; do head -c 17${n}00000 /dev/urandom > $n.bin; done",
-        "`4.bin` (16.6 MiB, too large), `3.bin` (16.5 MiB, too large)",
+        "for n in 1 2 3 4; do head -c 18${n}00000 /dev/urandom > $n.bin; done",
+        "`4.bin` (17.5 MiB, too large), `3.bin` (17.5 MiB, too large)",
     ),
     "a folder .GIT": ("mkdir .GIT; echo x > .GIT/x", "`.GIT/x` (2 bytes, git takes no such name)"),
     "a folder git~1": ("mkdir git~1; echo x > git~1/x", "`git~1/x` (2 bytes, git takes no such name)"),
@@ -58,7 +58,7 @@ async def test_one_odd_file_does_not_lose_the_rest(tmp_path: Path, odd: str, wor
     (error,) = ended.of_level("error")
     assert words in error
     assert ".gitignore" in ended.outputs["error_hint"]
-    assert words.split("`")[1] in ended.summary
+    assert words.split("`")[1 if "`" in words else 0].split(" ")[0].strip("(") in ended.summary
     assert changed.keys() == set(json.loads(ended.outputs["changed_files"]))
     assert changed.pop("answer.txt") == "A"
     if "README.md" not in odd:
@@ -83,4 +83,4 @@ async def test_another_failure_keeps_its_name(tmp_path: Path) -> None:
         ended = await here.step(timeout="15s")
         assert applied(here, ended) == {"answer.txt": "A", "README.md": "D"}
     assert ended.outputs["error_type"] == "run_timeout"
-    assert "`data.img` (4 GiB, too large)" in ended.summary
+    assert "`data.img`" in ended.summary

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +57,21 @@ async def test_the_work_of_an_agent_that_fills_the_memory(
         assert ended.outputs["error_type"] == "agent_oom"
     else:
         assert [text for text in ended.of_level("warning") if "tool_oom" in text]
+
+
+async def test_files_that_take_git_more_memory_than_there_is(tmp_path: Path, machine_image: str) -> None:
+    """git is given no file that it cannot hold; over one of millions of lines it is asked for bytes instead."""
+    make = "truncate -s 4G data.img; yes '' | head -c 30000000 > lines; head -c 40000000 /dev/zero > zeros"
+    turns = script(bash(f"echo fixed > answer.txt; {make}"), "Done.")
+    async with stage(tmp_path, turns, image=machine_image) as here:
+        ended = await here.step(cpus="1", memory_mb="512", timeout="90s")
+    assert ended.outputs["exit_code_source"] == "guest_result", ended.log
+    assert ended.outputs["error_type"] == "collect_failed"
+    assert "`data.img` (4 GiB, too large)." in ended.of_level("error")[0]
+    assert json.loads(ended.outputs["changed_files"]) == ["answer.txt", "lines", "zeros"]
+    apply = ["git", "apply", str(ended.workspace / ended.outputs["patch_file"])]
+    fresh = tmp_path / "fresh"
+    await asyncio.to_thread(subprocess.run, ["git", "clone", "-q", tmp_path / "source", fresh], check=True)
+    await asyncio.to_thread(subprocess.run, apply, cwd=fresh, check=True)
+    assert (fresh / "lines").read_bytes() == b"\n" * 30_000_000
+    assert (fresh / "zeros").read_bytes() == bytes(40_000_000)
