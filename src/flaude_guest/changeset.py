@@ -34,7 +34,7 @@ CONTENT_MAX_BYTES = 100 * 1024 * 1024
 CONTENT_OF_MEMORY = 10
 """git holds a changed file about six times to compare it: one may be so large a part of the memory."""
 PATHS_MAX, PATHS_MAX_BYTES = 1000, 64 * 1024
-TOLD_MAX, TOLD_CHARS = 20, 300
+TOLD_MAX = 20
 _REOPEN = Path(__file__).resolve().parent / "reopen.py"
 
 
@@ -92,7 +92,7 @@ def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path
         staged.repositories_inside,
         staged.special_files,
         _told([change.path for change in changes[:PATHS_MAX]]),
-        [{**row, "path": row["path"][:TOLD_CHARS]} for row in document["left_out"][:TOLD_MAX]],
+        document["left_out"][:TOLD_MAX],
         staged.left_out.count,
     )
 

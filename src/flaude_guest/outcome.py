@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FILES = ("transcript", "patch", "changeset")
 LINE_CHARS = 2000
+PATH_CHARS = 300
 EXIT_TIMEOUT = 124
 EXIT_CANCELLED = 130
 EXIT_TERMINATED = 143
@@ -119,7 +120,7 @@ class Outcome:
         self.changeset = replace(
             taken,
             paths=[hide(path) for path in taken.paths],
-            left_out=[{**row, "path": hide(row["path"])} for row in taken.left_out],
+            left_out=[{**row, "path": self.secrecy.cut(row["path"], PATH_CHARS)} for row in taken.left_out],
         )
         if taken.left_out_count:
             details = "Files that the change cannot carry: %d. The rest is in the patch."

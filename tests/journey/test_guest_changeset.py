@@ -418,7 +418,6 @@ def test_folders_in_folders_in_folders(work: Work) -> None:
     assert set(work.take()) == {"new"}
     assert list(work.left_out.values()) == ["too_deep"]
     assert all(set(path) == {"d", "/"} for path in work.left_out)
-    assert all(len(row["path"]) <= 300 for row in work.taken.left_out)
 
 
 def test_folders_in_folders_that_are_ignored(work: Work) -> None:
@@ -527,3 +526,16 @@ def test_a_checkout_whatever_the_branch_is_called(tmp_path: Path, ref: str) -> N
     assert set(work.take()) == {"edited"}
     assert git(work.folder, "rev-parse", "HEAD") == work.sha
     assert git(work.folder, "rev-parse", "--abbrev-ref", "HEAD") == ("main" if ref == "main" else "HEAD")
+
+
+def test_the_result_tells_the_first_paths(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many changed paths as fit in the result, and not more than so many rows of what was left out."""
+    monkeypatch.setattr(changeset, "PATHS_MAX_BYTES", 100)
+    for number in range(30):
+        (work.folder / f"new{number:02}").write_text("1\n")
+        (work.folder / f"left{number:02}" / ".GIT").mkdir(parents=True)
+        (work.folder / f"left{number:02}" / ".GIT" / "x").write_text("1\n")
+    assert len(work.take()) == 30
+    assert work.taken.paths == [f"new{number:02}" for number in range(12)]
+    assert len(work.taken.left_out) == 20
+    assert (work.taken.left_out_count, len(work.left_out)) == (30, 30)

@@ -60,7 +60,7 @@ async def test_the_work_of_an_agent_that_fills_the_memory(
 
 
 async def test_files_that_take_git_more_memory_than_there_is(tmp_path: Path, machine_image: str) -> None:
-    """git is given no file that it cannot hold; over one of millions of lines it is asked for bytes instead."""
+    """git is given no file that it cannot hold; of one of millions of lines it is asked for bytes."""
     make = "truncate -s 4G data.img; yes '' | head -c 30000000 > lines; head -c 40000000 /dev/zero > zeros"
     turns = script(bash(f"echo fixed > answer.txt; {make}"), "Done.")
     async with stage(tmp_path, turns, image=machine_image) as here:

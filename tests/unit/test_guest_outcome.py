@@ -15,6 +15,7 @@ from flaude_guest.conversation import Conversation
 from flaude_guest.judgement import judge
 from flaude_guest.outcome import Outcome
 from flaude_guest.processes import Ended
+from flaude_guest.secrecy import Secrecy
 
 CLEAN = Ended(0, None)
 TURN = {"type": "assistant", "message": {"model": "m", "content": [{"type": "text", "text": "hi"}]}}
@@ -153,3 +154,23 @@ def test_a_limit_that_ends_never() -> None:
 def test_what_no_reader_takes_is_no_event(line: str) -> None:
     """JSON nested deeper than the host could read it, and numbers that are none, are text."""
     assert events.parse(b'{"type":"result","structured_output":' + line.encode() + b"}") is None
+
+
+LEFT_OUT = [{"path": "x" * 295 + "sk-secret-1234" + "y" * 9, "why": "too_large", "size": 5}]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_was_left_out_is_a_failure(before: bool) -> None:
+    """Work that did not arrive makes the run fail; an earlier failure keeps its name."""
+    outcome = Outcome(secrecy=Secrecy(["sk-secret-1234"]))
+    if before:
+        outcome.fail("run_timeout", "agent")
+    changed = ["a", "b sk-secret-1234"]
+    outcome.changeset_taken(Changeset("d" * 64, 2, 0, 0, 0, changed, LEFT_OUT, 7))
+    told = document(outcome)
+    assert told["ok"] is False
+    assert told["error"]["type"] == ("run_timeout" if before else "collect_failed")
+    assert before or told["error"]["details"].startswith("Files that the change cannot carry: 7.")
+    assert told["changeset"]["paths"] == ["a", "b ***"]
+    assert told["changeset"]["left_out"] == [{"path": "x" * 295 + "***yy", "why": "too_large", "size": 5}]
+    assert told["changeset"]["left_out_count"] == 7
