@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -414,8 +415,8 @@ def test_new_files_that_are_too_many(work: Work, monkeypatch: pytest.MonkeyPatch
 def test_folders_in_folders_in_folders(work: Work) -> None:
     """Deeper than a path may be long: what is there is not read, but the rest of the work is."""
     (work.folder / "new").write_text("1\n")
-    deep(work.folder, 3000)
-    assert set(work.take()) == {"new"}
+    with deep(work.folder, 3000):
+        assert set(work.take()) == {"new"}
     assert list(work.left_out.values()) == ["too_deep"]
     assert all(set(path) == {"d", "/"} for path in work.left_out)
 
@@ -423,15 +424,20 @@ def test_folders_in_folders_in_folders(work: Work) -> None:
 def test_folders_in_folders_that_are_ignored(work: Work) -> None:
     """What git ignores may be as deep as it likes."""
     (work.folder / ".gitignore").write_text("d\n")
-    deep(work.folder, 3000)
-    assert set(work.take()) == {".gitignore"}
+    with deep(work.folder, 3000):
+        assert set(work.take()) == {".gitignore"}
     assert work.left_out == {}
 
 
-def deep(top: Path, levels: int) -> None:
-    """A file at the end of so many folders, made from each folder downwards."""
+@contextmanager
+def deep(top: Path, levels: int) -> Iterator[None]:
+    """A file at the end of so many folders, made from each folder downwards; Python could not remove them."""
     made = f"import os\nfor _ in range({levels}):\n  os.mkdir('d'); os.chdir('d')\nopen('file', 'w')"
     subprocess.run(["python3", "-c", made], cwd=top, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["rm", "-rf", "d"], cwd=top, check=True)
 
 
 def test_a_file_that_git_fails_over(work: Work) -> None:
