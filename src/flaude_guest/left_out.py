@@ -15,7 +15,7 @@ UNREADABLE, TOO_MANY, GIT_REFUSED = "unreadable", "too_many", "git_refused"
 
 ROWS_MAX = 1000
 """As many are named in the changeset's document; all are counted."""
-NEW_MAX = 50_000
+NEW_MAX = 20_000
 """New files of one change. Each is an object to write and a row of the document."""
 
 
