@@ -147,15 +147,17 @@ class Fly:
         return list(parse_events(answer.document))
 
     async def wait(
-        self, app: str, machine_id: str, states: Sequence[str], version: str, timeout: float
-    ) -> WaitAnswer | None:
+        self, app: str, machine_id: str, states: Sequence[str], version: str, timeout: float, *,
+        retry_for: float | None = None,
+    ) -> WaitAnswer | None:  # fmt: skip
         """Block until that version is in one of `states`; None when `timeout` (1 to 60 s) passed first."""
         seconds = min(WAIT_MAX_S, max(1, math.ceil(timeout)))
         query = [("state", state) for state in states] + [("timeout", str(seconds))]
         query += [("version", version)] if version else []
         path = f"{_machine_path(app, machine_id)}/wait"
         try:
-            answer = await self._call("GET", path, query=query, timeout=seconds + MARGIN_S)
+            limit_s = seconds + MARGIN_S
+            answer = await self._call("GET", path, query=query, timeout=limit_s, retry_for=retry_for)
         except FlyAPIError as error:
             if error.status_code == 408:
                 return None
@@ -177,15 +179,9 @@ class Fly:
         await self._call("DELETE", _machine_path(app, machine_id), query=query, retry_for=retry_for)
 
     async def exec(
-        self,
-        app: str,
-        machine_id: str,
-        command: Sequence[str],
-        stdin: str = "",
-        timeout: float = 30.0,
-        *,
+        self, app: str, machine_id: str, command: Sequence[str], stdin: str = "", timeout: float = 30.0, *,
         retry_for: float | None = None,
-    ) -> ExecResult:
+    ) -> ExecResult:  # fmt: skip
         """Run a command on the machine as root, without a shell, and give all it said.
 
         Repeated only when it certainly did not start.

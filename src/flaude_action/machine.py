@@ -138,6 +138,7 @@ class Machine:
                     return end
                 log.info("waiting for the machine: %s", error)
                 if may_pass(error):
+                    self._watching.quiet = quiet or self._booting.trouble is not None
                     await self._watching.wait_out(error)
                 else:
                     await asyncio.sleep(WATCH_PAUSE_S)
@@ -148,7 +149,8 @@ class Machine:
 
     async def _wait(self, states: Sequence[str], seconds: float) -> str:
         """The state reached, "" when the time passed first. Fly may answer no more than ok: then we look."""
-        answer = await self._fly.wait(self._app, self.id, states, self.record.instance_id, seconds)
+        version = self.record.instance_id
+        answer = await self._fly.wait(self._app, self.id, states, version, seconds, retry_for=0.0)
         if answer is None:
             return ""
         if answer.state in states:
@@ -237,7 +239,8 @@ async def _destroy(fly: Fly, app: str, machine: FlyMachine, patience: Deadline) 
                 return ""
             await asking.wait_out(error)
     try:
-        answer = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S)
+        answer = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S,
+                                retry_for=DESTROY_CONFIRM_S)  # fmt: skip
     except FlyAPIError as error:
         return "destroyed" if error.status_code == 404 else ""
     return "destroyed" if answer is not None else ""

@@ -102,7 +102,7 @@ class Patience:
     ) -> None:
         self.deadline = deadline or Deadline.after(math.inf)
         self.trouble: FlyAPIError | None = None
-        self._quiet, self._sleep = quiet, sleep
+        self.quiet, self._sleep = quiet, sleep
         self._times, self._began = 0, 0.0
 
     async def wait_out(self, error: FlyAPIError) -> None:
@@ -112,7 +112,7 @@ class Patience:
         clock = self.deadline.clock
         self._times, self._began = self._times + 1, self._began if self._times else clock()
         self.trouble = error
-        if self._times == 2 and not self._quiet:
+        if self._times == 2 and not self.quiet:
             said = f"HTTP {error.status_code}" if error.status_code else "no answer"
             log.warning("Fly does not answer (%s); asking on until it does.", said)
         grown = min(PAUSE_S * 2 ** min(self._times - 1, 10), LONGEST_PAUSE_S)
@@ -121,7 +121,7 @@ class Patience:
 
     def answered(self) -> None:
         """Fly has answered, whatever it said."""
-        if self._times >= 2 and not self._quiet:
+        if self._times >= 2 and not self.quiet:
             log.warning("Fly answers again, after %.0f s.", self.deadline.clock() - self._began)
         self._times, self.trouble = 0, None
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.fly import APP, SHELL, TOKEN, eventually
+from tests.support.fly import APP, TOKEN, eventually
 from tests.support.step import CREDENTIAL, bash, script, stage
 
 from flaude_action import MachineConfig, RepoSpec, run_and_destroy
@@ -85,7 +85,7 @@ async def test_while_the_job_is_handed_over(tmp_path: Path, verb: str, action: s
 async def test_from_the_work_until_after_the_result(tmp_path: Path) -> None:
     """The agent comes to its end while nobody can ask; the guest has the result still."""
     async with stage(tmp_path, UNTIL_TOLD) as here:
-        await here.fly.fault("/exec$", asks='"status"', skip=2, action="lose_answer", times=ALWAYS)
+        await here.fly.fault("/exec$", asks='"status"', skip=1, action="lose_answer", times=ALWAYS)
         running = await here.start()
         await running.until("| > Bash")
         async with outage(here.fly):
@@ -154,12 +154,13 @@ def library(here: Stage, monkeypatch: pytest.MonkeyPatch, **config: object) -> M
 @pytest.mark.parametrize("image", ["ours", "foreign"])
 async def test_an_outage_that_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str) -> None:
     """When the run's own deadline passes while Fly does not answer, that is what is told: not a timeout."""
-    async with stage(tmp_path, UNTIL_TOLD) as here:
-        changes = {} if image == "ours" else {"image": SHELL, "guest": "foreign", "prompt": "sleep 60"}
+    images = {"foreign:1": {"argv": ["sleep", "60"]}}
+    async with stage(tmp_path, UNTIL_TOLD, images=images) as here:
+        changes = {} if image == "ours" else {"image": "foreign:1", "guest": "foreign"}
         config = library(here, monkeypatch, **changes)
-        await here.fly.fault(r"/(wait|exec)\b", action="drop", times=ALWAYS)
+        await here.fly.fault(r"/exec$|/wait\?state=st", action="drop", times=ALWAYS)
         with pytest.raises(FlyAPIError) as raised:
-            await run_and_destroy(APP, config, token=TOKEN, wait_timeout=8)
+            await run_and_destroy(APP, config, token=TOKEN, wait_timeout=5)
         left = await here.machines_left()
     assert raised.value.type == "machine_api_unavailable"
     assert left == []

@@ -277,9 +277,6 @@ DOCUMENTS = [
          order(guest_says("Traceback"))), **BUSY, **LOST),
     Case("document: exec fails for a while", "", RESULT, slow=True,
          faults=(respond("/exec$", 500, "busy", skip=2, times=25),)),
-    Case("document: exec fails for long", "machine_api_unavailable", NONE, slow=True,
-         acts=(WORKING, order(respond("/exec$", 500, "busy"))), **(BUSY | {"inputs": {"timeout": "300s"}}),
-         **LOST),
 ]  # fmt: skip
 
 DELETE = {"method": "DELETE", "times": 1000}
