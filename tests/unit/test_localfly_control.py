@@ -71,6 +71,23 @@ async def test_a_fault_may_look_at_the_query_and_answer_text(tmp_path: Path) -> 
         assert (struck.status_code, struck.text) == (502, "bad gateway")
 
 
+async def test_a_fault_may_look_at_the_body_and_alter_the_answer(tmp_path: Path) -> None:
+    """Only what asks for that is struck; it is performed, recorded whole, and its answer is another."""
+    async with fly_inside(tmp_path) as fly:
+        order = {"path": "/machines$", "asks": '"name": ?"odd"', "action": "alter"}
+        await control(fly, "POST", "faults", order | {"find": '"state":"[a-z]+"', "put": '"state":"odd"'})
+        config = {"config": {"image": "app:1"}}
+        states = [
+            (await fly.call("POST", "/machines", {"name": name, **config})).json()["state"]
+            for name in ("even", "odd", "another")
+        ]
+        assert states == ["created", "odd", "created"]
+        assert len((await fly.call("GET", "/machines")).json()) == 3
+        asked = [each for each in await control(fly, "GET", "requests") if each["method"] == "POST"]
+        assert [json.loads(each["body"])["name"] for each in asked] == ["even", "odd", "another"]
+        assert [each["status"] for each in asked] == [200, 200, 200]
+
+
 async def test_a_delay_serves_later(tmp_path: Path) -> None:
     """The answer is the real one."""
     async with fly_inside(tmp_path) as fly:
