@@ -32,8 +32,8 @@ def everything(ended: Ended) -> str:
     """All that the step has written anywhere."""
     files = [path for path in (ended.workspace / ".flaude").rglob("*") if path.is_file()]
     texts = [path.read_bytes().decode("utf-8", "replace") for path in files]
-    log = ended.log.replace(f"::add-mask::{CREDENTIAL}\n", "")
-    return "\n".join([log, ended.summary, *ended.outputs.values(), *texts])
+    log = [line for line in ended.log.splitlines() if not line.startswith("::add-mask::")]
+    return "\n".join([*log, ended.summary, *ended.outputs.values(), *texts])
 
 
 @pytest.mark.parametrize(("writes", "named"), WRITES.values(), ids=WRITES)
