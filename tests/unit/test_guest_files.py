@@ -119,12 +119,19 @@ async def test_small_files_come_in_one_exec(tmp_path: Path) -> None:
     assert guest.execs == 1
 
 
-CAPS = [64 * 1024, 100_000, 256 * 1024, 300_000, 1 << 20, 1_500_000, 5_000_000, 16 << 20]
+CAPS = [
+    300_000,
+    1 << 20,
+    *(
+        pytest.param(cap, marks=pytest.mark.full)
+        for cap in (64 * 1024, 100_000, 256 * 1024, 1_500_000, 5_000_000, 16 << 20)
+    ),
+]
 
 
 @pytest.mark.parametrize("cap", CAPS)
 @pytest.mark.parametrize("how", ["cut", "refused", "lost"])
-@pytest.mark.parametrize("size", [6_000_000, 30_000_000])
+@pytest.mark.parametrize("size", [6_000_000, pytest.param(30_000_000, marks=pytest.mark.full)])
 async def test_the_largest_chunk_is_found_once(tmp_path: Path, size: int, cap: int, how: str) -> None:
     """A cut answer tells what fits, and costs one exec. A refusal, or no answer, is searched behind."""
 

@@ -194,6 +194,7 @@ def test_all_that_is_shown(name: str) -> None:
         check_growth(SAID[name], piece)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", READ)
 def test_what_is_read(name: str) -> None:
     """Where something is looked for in others' text: no expression goes over it again and again."""

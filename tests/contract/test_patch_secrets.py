@@ -273,6 +273,7 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_time_grows_with_the_patch(tmp_path: Path, shape: Callable[[int], bytes]) -> None:
     """Eight times the bytes take no more than twelve times as long, whatever the patch is made of."""
