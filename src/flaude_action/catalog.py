@@ -272,7 +272,7 @@ CATALOG: dict[str, Kind] = _table(
      "Nothing more could be written on the machine.", "Fetch or build less, or clean up in `setup:`."),
     ("collect_failed", "collect", "runner", "Not all of the work arrived",
      "The run ended but its files could not be fetched whole.", "Run again.",
-     "Fly's API was disturbed; or a file is too large for a patch, or git refuses its name: then it is named."),
+     "Fly's API was disturbed; or a file is too large, or has a name that git refuses: then it is named."),
     ("secret_in_changes", "collect", "user", "A credential stands in the change",
      "A credential of this run stands in the change, so the patch is not handed on.",
      "Put a new credential in its place, and tell Claude Code in `prompt:` not to write it into files.",

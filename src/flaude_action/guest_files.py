@@ -93,7 +93,7 @@ class GuestFiles:
     def __init__(self, link: GuestLink) -> None:
         self._link = link
         self._chunk = Chunk()
-        self._wrong = 0
+        self._wrong = self._failed = 0
 
     async def fetch(self, files: Sequence[Coming], patience: Patience) -> None:
         """Until each is `done` or `failed`. Trouble at Fly that may pass is waited out.
@@ -107,6 +107,7 @@ class GuestFiles:
             try:
                 answers = await self._link.collect(*((part.name, part.offset, part.length) for part in parts))
             except FlyAPIError as error:
+                self._failed += 1
                 (self._chunk.refused if error.status_code == _TOO_LARGE else self._chunk.lost)(asked)
                 if error.status_code != _TOO_LARGE:
                     await wait_out(error, patience)
@@ -120,9 +121,15 @@ class GuestFiles:
                 await self._sort(files, parts, [*answers, *[None] * len(parts)][: len(parts)])
 
     def _next_parts(self, files: Sequence[Coming]) -> list[Part]:
-        """In the files' order, as much as is thought to fit."""
-        room, parts = self._chunk.size(sum(file.left for file in files)), []
-        for file in files:
+        """In the files' order, as much as is thought to fit.
+
+        After a failure of one file at a time, by turns: what is wrong with one keeps no other from coming.
+        """
+        wanted = [file for file in files if file.left]
+        if self._failed and wanted:
+            wanted = [wanted[(self._failed - 1) % len(wanted)]]
+        room, parts = self._chunk.size(sum(file.left for file in wanted)), []
+        for file in wanted:
             length = min(file.left, room)
             if length > 0:
                 parts.append(Part(file.name, file.here, length))
@@ -140,13 +147,14 @@ class GuestFiles:
         if came == len(parts):
             self._chunk.came(sum(part.length for part in parts))
         if came:
-            self._wrong = 0
+            self._wrong = self._failed = 0
         else:
             await self._bear(GuestError("collect_failed", details="A part came with another content."))
 
     async def _bear(self, error: GuestError) -> None:
         """Pause before asking again; raises the error when it has been one of many."""
         self._wrong += 1
+        self._failed += 1
         log.info("fetching the guest's files: %s", error)
         if self._wrong >= WRONG_ANSWERS:
             raise error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ FILES = {"patch": "changes.patch", "changeset": "changeset.json", "transcript": 
 """The guest's files in the order of their worth, and their names in the run's folder."""
 MAX_FILE_BYTES = 64 * 1024 * 1024
 RETRY_PAUSE_S = 0.5
+OUTAGE_S = 180.0
+"""The longest that Fly may be out of reach when the work is, or must be, over; the guest holds it longer."""
 STATUS_TROUBLES, GUEST_TROUBLES = 20, 3
 """How often in a row Fly may refuse a status call, or the guest answer wrongly, before we believe it."""
 
@@ -73,12 +76,21 @@ class GuestWork:
         changed = isinstance(changeset, dict) and bool(changeset.get("files"))
         return changed and not self.files.keys() >= {"patch", "changeset"}
 
+    @property
+    def _timeout_s(self) -> float:
+        """How long the guest may work on its job."""
+        limits: dict[str, float] = self._job.get("limits", {})
+        return limits.get("timeout_s", math.inf)
+
     async def run(self) -> None:
         """Everything up to the guest's release. Raises FlyAPIError or GuestError when it cannot go on."""
         self._see(await self._link.ready())
         await self._link.provision(self._job)
         self.provisioned = True
+        in_all = self._patience.deadline
+        self._patience.end_after(self._timeout_s + OUTAGE_S)
         await self._until_result()
+        self._patience.deadline, self._patience.most_s = in_all, OUTAGE_S
         await self.collect(FILES)
         await self._release()
 
@@ -145,10 +157,10 @@ class GuestWork:
             await self._files.fetch(wanted, self._patience)
         except (FlyAPIError, GuestError) as error:
             log.info("fetching the guest's files: %s", error)
+        finally:  # also when there is no more time for the rest
+            self.files |= {file.name: file.path for file in wanted if file.done}
         for file in wanted:
-            if file.done:
-                self.files[file.name] = file.path
-            else:
+            if not file.done:
                 log.info("fetching %s: %s", file.name, file.failed or "it did not come")
                 self.problems.append(f"The file {file.name!r} could not be fetched whole.")
 

@@ -189,7 +189,7 @@ class Outcome:
         told: dict[str, Any] = {"details": details, "dev": verdict.line, "meta": meta}
         if self.evidence.never_started and verdict.type in ("machine_failed", "machine_lost"):
             told["hint"] = _PULL_IMAGE
-        if verdict.type == "collect_failed":
+        if verdict.type == "collect_failed" and "patch" in self.files:  # else that is the worse news
             told |= left_out.failure(self.result)
         if verdict.type in _TIMEOUTS:
             return MachineTimeout(verdict.type, **told)

@@ -89,6 +89,8 @@ class Cancellation:
 class Patience:
     """Trouble at Fly that may pass is waited out until a deadline, in pauses that grow to a few seconds.
 
+    At a time it is waited out for no longer than `most_s`.
+
     The log is told once that Fly does not answer, when asking again was no help either, and once that it does
     again; not by a `quiet` one, where somebody else asks and tells. `trouble` is what is waited out now.
     """
@@ -101,15 +103,16 @@ class Patience:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.deadline = deadline or Deadline.after(math.inf)
+        self.most_s = math.inf
         self.trouble: FlyAPIError | None = None
         self.quiet, self._sleep = quiet, sleep
         self._times, self._began = 0, 0.0
 
     async def wait_out(self, error: FlyAPIError) -> None:
-        """Pause before asking again. Raises the error once the deadline has passed."""
-        if self.deadline.passed:
-            raise error
+        """Pause before asking again. Raises the error once the deadline has passed, or `most_s`."""
         clock = self.deadline.clock
+        if self.deadline.passed or (self._times and clock() - self._began >= self.most_s):
+            raise error
         self._times, self._began = self._times + 1, self._began if self._times else clock()
         self.trouble = error
         if self._times == 2 and not self.quiet:
@@ -118,6 +121,11 @@ class Patience:
         grown = min(PAUSE_S * 2 ** min(self._times - 1, 10), LONGEST_PAUSE_S)
         asked = min(error.retry_after or 0.0, ASKED_PAUSE_S)
         await self._sleep(self.deadline.within(max(grown, asked)))
+
+    def end_after(self, seconds: float) -> None:
+        """Bring the deadline nearer: there is no more than that to wait for."""
+        sooner = Deadline.after(seconds, self.deadline.clock)
+        self.deadline = min(self.deadline, sooner, key=lambda deadline: deadline.at)
 
     def answered(self) -> None:
         """Fly has answered, whatever it said."""

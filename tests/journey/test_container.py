@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.docker
 
-SLOW = script(bash("echo half > half.txt; sleep 60"), "Too late.")
+SLOW = script(bash("echo half > half.txt"), bash("sleep 60"), "Too late.")
 ENTRYPOINTS = {"main": "/usr/local/bin/flaude-main", "post": "/usr/local/bin/flaude-post"}
 
 
@@ -69,7 +69,7 @@ async def here(tmp_path: Path, machine_image: str) -> AsyncIterator[Stage]:
 async def test_cancel_by_the_runners_signals(here: Stage, action_image: str) -> None:
     """SIGINT to the docker client: the work so far is saved, the machine is gone, within six seconds."""
     running = await start(here, action_image)
-    await running.until("> Bash")
+    await running.until("> Bash: sleep")
     began = time.monotonic()
     running.signal(signal.SIGINT)
     ended = await running.ended()
@@ -86,7 +86,7 @@ async def test_cancel_by_the_runners_signals(here: Stage, action_image: str) -> 
 async def test_second_signal_destroys_at_once(here: Stage, action_image: str) -> None:
     """SIGTERM to the docker client: nothing is saved, the machine is gone."""
     running = await start(here, action_image)
-    await running.until("> Bash")
+    await running.until("> Bash: sleep")
     running.signal(signal.SIGTERM)
     ended = await running.ended()
     assert ended.outputs["conclusion"] == "cancelled"
@@ -96,7 +96,7 @@ async def test_second_signal_destroys_at_once(here: Stage, action_image: str) ->
 async def test_killed_container_is_reaped_by_post(here: Stage, action_image: str) -> None:
     """SIGKILL to the container itself: the post stage, a container of its own, destroys the machine."""
     running = await start(here, action_image)
-    await running.until("> Bash")
+    await running.until("> Bash: sleep")
     [container] = subprocess.check_output(  # noqa: ASYNC221 - quick
         ["docker", "ps", "-q", "--filter", f"ancestor={action_image}"], text=True
     ).split()

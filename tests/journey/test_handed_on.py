@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.corpus import ALWAYS
 from tests.support.step import CREDENTIAL, bash, script, stage
 
 if TYPE_CHECKING:
@@ -73,6 +75,51 @@ async def test_a_failed_run_hands_on_no_credential_either(tmp_path: Path) -> Non
         text for text in ended.of_level("warning") if "secret_in_changes" in text and "`conf.env`" in text
     ]
     assert CREDENTIAL not in everything(ended)
+
+
+def spoilt(name: str) -> dict[str, Any]:
+    """Every answer that has a part of this file has it wrong."""
+    find = rf'(name\\": \\"{name}\\".*?data\\": \\")....'
+    return {"path": "/exec$", "asks": f'"{name}"', "action": "alter", "find": find, "put": r"\1AAAA"}
+
+
+@pytest.mark.parametrize("lost", ["changeset", "patch", "transcript"])
+async def test_what_comes_whole_is_kept(tmp_path: Path, lost: str) -> None:
+    """Lost work makes the step red, whichever part of it is lost; what changed is known in any case."""
+    async with stage(tmp_path) as here:
+        await here.fly.fault(**spoilt(lost), times=ALWAYS)
+        ended = await here.step()
+        left = await here.machines_left()
+    told = ended.outputs
+    failed = lost != "transcript"
+    assert (told["conclusion"], told["error_type"]) == (
+        ("failure", "collect_failed") if failed else ("success", "")
+    )
+    assert json.loads(told["changed_files"]) == ["answer.txt"]
+    assert bool(told["patch_file"]) == (lost != "patch")
+    assert bool(told["execution_file"]) == (lost != "transcript")
+    if told["patch_file"]:
+        assert "+fixed" in (ended.workspace / told["patch_file"]).read_text()
+    said = f"The file '{lost}' could not be fetched whole."
+    assert (said in told["error_message"]) == failed
+    assert said in json.dumps(json.loads((ended.workspace / told["report_file"]).read_text()))
+    assert left == []
+
+
+async def test_a_cancel_keeps_a_patch_whose_list_is_lost(tmp_path: Path) -> None:
+    """There is little time then, and the patch is worth more than the list of what it changes."""
+    turns = script(bash("echo half > half.txt"), bash("sleep 30"), "Too late.")
+    async with stage(tmp_path, turns) as here:
+        await here.fly.fault(**spoilt("changeset"), times=ALWAYS)
+        running = await here.start()
+        await running.until("> Bash: sleep")
+        running.signal(signal.SIGINT)
+        ended = await running.ended()
+        left = await here.machines_left()
+    assert (ended.outputs["conclusion"], ended.exit_code) == ("cancelled", 130)
+    assert "+half" in (ended.workspace / ended.outputs["patch_file"]).read_text()
+    assert json.loads(ended.outputs["changed_files"]) == ["half.txt"]
+    assert left == []
 
 
 async def test_a_foreign_image_is_not_waited_for_once_fly_has_spoken(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ NO_CREDIT = {
         },
     }
 }
-SLOW = script(bash("echo half > half.txt; sleep 30"), "Too late.")
+SLOW = script(bash("echo half > half.txt"), bash("sleep 30"), "Too late.")
 ALWAYS_SET = {
     "conclusion",
     "exit_code",
@@ -200,7 +200,7 @@ async def test_cancel_saves_the_work_and_leaves_nothing(tmp_path: Path) -> None:
     """SIGINT: the work so far is fetched, the machine destroyed, the step says cancelled."""
     async with stage(tmp_path, SLOW) as here:
         running = await here.start()
-        await running.until("> Bash")
+        await running.until("> Bash: sleep")
         running.signal(signal.SIGINT)
         before = running.process.returncode
         ended = await running.ended()
@@ -326,7 +326,7 @@ async def test_term_destroys_at_once(tmp_path: Path) -> None:
     """SIGTERM: no work is saved, the machine is destroyed at once."""
     async with stage(tmp_path, SLOW) as here:
         running = await here.start()
-        await running.until("> Bash")
+        await running.until("> Bash: sleep")
         running.signal(signal.SIGTERM)
         ended = await running.ended()
         left = await here.machines_left()

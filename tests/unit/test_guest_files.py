@@ -14,7 +14,7 @@ from flaude_action import guest_files, guest_link, waiting
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.guest_files import Coming, GuestFiles
 from flaude_action.guest_link import GuestLink
-from flaude_action.waiting import Patience
+from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import COLLECT_MAX_BYTES, PROTOCOL
 
 if TYPE_CHECKING:
@@ -146,6 +146,37 @@ async def test_the_largest_chunk_is_found_once(tmp_path: Path, size: int, cap: i
     least = -(-size // fits)
     factor, search = {"cut": (1.15, 2), "refused": (1.3, 8), "lost": (1.5, 20)}[how]
     assert guest.execs <= factor * least + search
+
+
+class Picky(Guest):
+    """Never answers an exec that asks for this file."""
+
+    refuses = "changeset"
+
+    async def __call__(self, command: list[str], *, stdin: str = "", timeout: float) -> Answer:
+        if self.refuses in command:
+            self.execs += 1
+            raise FlyAPIError(500, "busy")
+        return await super().__call__(command, stdin=stdin, timeout=timeout)
+
+
+@pytest.mark.parametrize("refused", ["patch", "changeset", "transcript"])
+async def test_a_file_that_never_comes_keeps_no_other(tmp_path: Path, refused: str) -> None:
+    """What comes whole is here when patience for the rest ends: after three minutes without an answer."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += 1.0
+
+    guest = Picky(SMALL)
+    guest.refuses = refused
+    patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    patience.most_s = 180.0
+    files = coming(guest, tmp_path)
+    with pytest.raises(FlyAPIError):
+        await GuestFiles(GuestLink(guest, NONCE)).fetch(files, patience)
+    assert [file.name for file in files if not file.done] == [refused]
+    assert 180 <= now[0] < 200
 
 
 TROUBLES: dict[str, list[Trouble]] = {

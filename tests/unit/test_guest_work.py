@@ -43,8 +43,8 @@ class Link:
         self.released = True
 
 
-def work(link: Link, folder: Path, patience: Patience | None = None) -> GuestWork:
-    return GuestWork(cast("GuestLink", link), {}, folder, lambda _: None, patience)
+def work(link: Link, folder: Path, patience: Patience | None = None, **limits: float) -> GuestWork:
+    return GuestWork(cast("GuestLink", link), {"limits": limits}, folder, lambda _: None, patience)
 
 
 @pytest.fixture(autouse=True)
@@ -79,10 +79,12 @@ async def test_patience_is_the_runs_deadline(
     asking, again = caplog.messages
     assert asking == "Fly does not answer (no answer); asking on until it does."
     assert again.startswith("Fly answers again, after 1")
+    began, patience = now[0], Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    at_work = work(Link(*[FlyAPIError(503, "busy")] * 2000), tmp_path, patience, timeout_s=60.0)
     with pytest.raises(FlyAPIError) as raised:
-        await work(Link(*[FlyAPIError(503, "busy")] * 2000), tmp_path, patience).run()
+        await at_work.run()
     assert raised.value.type == "machine_api_unavailable"
-    assert now[0] == pytest.approx(3600)
+    assert now[0] - began == pytest.approx(60 + guest_work.OUTAGE_S)
 
 
 @pytest.mark.parametrize(
