@@ -14,21 +14,19 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flaude_action import DEFAULT_IMAGE
-from flaude_action.errors import FlaudeError, GuestError, MachineTimeout, RunCancelled
+from flaude_action.errors import FlaudeError, MachineTimeout, RunCancelled
 from flaude_action.evidence import OwnStop
 from flaude_action.guest_link import GuestLink
 from flaude_action.guest_work import GuestWork
 from flaude_action.launch import Launch, new_nonce, planned
-from flaude_action.life import Clock, Life
+from flaude_action.life import Clock, ImageIsForeign, Life
 from flaude_action.logs import LogFollower
 from flaude_action.machine import Machine
-from flaude_action.machine_config import BOOT_S, MARGIN_S, MachineConfig, guest_of
+from flaude_action.machine_config import BOOT_S, MARGIN_S, MachineConfig
 from flaude_action.machine_history import History, history
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.verdict import Verdict, judge
 from flaude_action.waiting import Cancellation, Deadline, Patience, patiently, unless_cancelled
-from flaude_guest.protocol import IMAGE_LABEL
 
 if TYPE_CHECKING:
     from flaude_action.fly import Fly
@@ -41,14 +39,6 @@ CANCEL_S = 1.0
 """After a signal: the longest that Fly's events, and what is left of the log, are waited for."""
 DEATH_GRACE_S = 1.0
 LAST_WORD_S = 2.0
-
-
-class _ImageIsForeign(Exception):
-    """The image turned out to have no guest of ours: it must be told its job by its environment."""
-
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(machine.id)
-        self.machine = machine
 
 
 class Execution:
@@ -76,7 +66,7 @@ class Execution:
         foreign = self._config.guest == "foreign"
         try:
             return await self._launch(deadline, foreign=foreign, number=1)
-        except _ImageIsForeign as found:
+        except ImageIsForeign as found:
             outcome = await self._launch(deadline, foreign=True, number=2)
             first = found.machine.cleanup
             return replace(outcome, cleanup=first) if first.startswith("leaked") else outcome
@@ -111,7 +101,7 @@ class Execution:
         """From a machine that exists to one that is destroyed, and judged."""
         logs = asyncio.ensure_future(self._read_logs(life))
         try:
-            if self._recognise(life):
+            if life.recognised():
                 await self._live(life, launch, deadline)
             if life.own_stop is None:
                 await life.search(self._errand.holds_secret)
@@ -147,18 +137,6 @@ class Execution:
         if carried:
             self._watch.judged(verdict)
         return carried
-
-    def _recognise(self, life: Life) -> bool:
-        """Whether to go on, having learned whether our guest is in the image: the caller says so, it is the
-        default, or its label says so. Raises _ImageIsForeign when the job must be told otherwise."""
-        if not life.ours or self._config.guest == "flaude" or self._config.image == DEFAULT_IMAGE:
-            return True
-        try:
-            if guest_of(life.machine.record.image_ref.labels.get(IMAGE_LABEL)) == "foreign":
-                raise _ImageIsForeign(life.machine)
-        except GuestError as error:
-            life.trouble = error
-        return life.trouble is None
 
     async def _live(self, life: Life, launch: Launch, deadline: Deadline) -> None:
         """Until the first of: the guest is done, the machine is over, we stop."""

@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from flaude_action import DEFAULT_IMAGE
+from flaude_action.errors import GuestError
 from flaude_action.evidence import Evidence, OwnStop
 from flaude_action.log_witness import LogWitness
+from flaude_action.machine_config import guest_of
 from flaude_action.outcome import Outcome
 from flaude_action.patch_secrets import files_with_secrets
 from flaude_action.redaction import MASK
-from flaude_guest.protocol import PHASES
+from flaude_guest.protocol import IMAGE_LABEL, PHASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +32,14 @@ if TYPE_CHECKING:
     from flaude_action.machine_config import MachineConfig
     from flaude_action.machine_history import History
     from flaude_action.verdict import Verdict
+
+
+class ImageIsForeign(Exception):
+    """The image turned out to have no guest of ours: it must be told its job by its environment."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.id)
+        self.machine = machine
 
 
 class Clock:
@@ -86,6 +97,18 @@ class Life:
     def result(self) -> dict[str, Any] | None:
         """The guest's document, once there is one."""
         return self.work.result if self.work is not None else None
+
+    def recognised(self) -> bool:
+        """Whether to go on, having learned whether our guest is in the image: the caller says so, it is the
+        default, or its label says so. Raises ImageIsForeign when the job must be told otherwise."""
+        if not self.ours or self.config.guest == "flaude" or self.config.image == DEFAULT_IMAGE:
+            return True
+        try:
+            if guest_of(self.machine.record.image_ref.labels.get(IMAGE_LABEL)) == "foreign":
+                raise ImageIsForeign(self.machine)
+        except GuestError as error:
+            self.trouble = error
+        return self.trouble is None
 
     @property
     def files(self) -> dict[str, Path]:

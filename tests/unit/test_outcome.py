@@ -70,3 +70,21 @@ def test_many_files_with_secrets_are_named_in_one_sentence() -> None:
     assert failure.details == "It stands in `f0`, `f1`, `f2`, `f3`, `f4` and 2 more."
     odd = Outcome(judge(evidence), evidence, "id", "ams", "i:1", secret_in=("a`b\n::error::c",))
     assert odd.stands_in() == "It stands in `a'b ::error::c`."
+
+
+LEFT_OUT = {"left_out_count": 1, "left_out": [{"path": "core", "why": "too_large", "size": 7 << 20}]}
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_was_left_out_leads_where_the_rest_arrived(tmp_path: Path, here: bool) -> None:
+    """Without the patch nothing is said of a rest that would be in it."""
+    error = {"type": "collect_failed", "details": "Paths left out of the change: 1."}
+    evidence = Evidence(
+        ours=True, result={"ok": False, "exit_code": 1, "error": error, "changeset": LEFT_OUT}
+    )
+    files = {"patch": tmp_path / "patch"} if here else {}
+    failure = Outcome(judge(evidence), evidence, "id", "ams", "i:1", files=files).failure([])
+    assert failure is not None
+    assert ("all the rest is in the patch" in failure.message) is here
+    assert ("`core` (7 MiB, too large)" in failure.details) is here
+    assert failure.retryable == ("user" if here else "runner")
