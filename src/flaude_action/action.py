@@ -42,7 +42,7 @@ async def main(environ: Mapping[str, str], report: Report, cancellation: Cancell
             report.mask(given_secrets(environ))
             step.artifacts = Artifacts(step.workspace, environ.get("GITHUB_ACTION", ""))
             step.inputs = Inputs.from_env(environ)
-            report.mask(step.inputs.secrets())
+            report.mask(step.inputs.secrets(), doubtful=step.inputs.doubtful())
             report.app = step.inputs.fly_app
             told = await _run(step, step.inputs, step.artifacts, cancellation)
             # In a thread, so that the loop hears a cancel however long it takes.

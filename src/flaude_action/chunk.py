@@ -59,11 +59,13 @@ class Chunk:
         self._too_large = 0  # what fits is known exactly
         return True
 
-    def refused(self, asked: int) -> None:
-        """Too much at once, in Fly's own words or in ours."""
-        if asked > LEAST_BYTES:
-            self._too_large = asked
-            self._size = max(self._proven, asked // 2, LEAST_BYTES)
+    def refused(self, asked: int) -> bool:
+        """Too much at once, in Fly's own words or in ours. Whether less can be asked for."""
+        if asked <= LEAST_BYTES:
+            return False
+        self._too_large = asked
+        self._size = max(self._proven, asked // 2, LEAST_BYTES)
+        return True
 
     def lost(self, asked: int) -> None:
         """No answer at all."""

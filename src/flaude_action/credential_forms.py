@@ -153,7 +153,8 @@ def not_covered(secrets: Iterable[str]) -> list[str]:
         encoded = _decoded(secret)
         if any(other in encoded for other in long):
             continue
-        if rest == secret or len(_bare_part(rest.replace(",", " "))) >= SHORTEST_FORM:
+        left = _bare_part(rest.replace(",", " ")).strip()
+        if rest == secret or (left and not left.endswith(":")):
             kept.append(secret)
     return kept
 

@@ -73,6 +73,12 @@ def _wrong(name: object, value: object) -> Iterator[Refused]:
         yield Refused(f"The value of {shown} holds NUL or no Unicode.", "Values are plain text.")
 
 
+def is_doubtful(name: str, value: str) -> bool:
+    """Whether a value that is masked may well be a setting: that it stands in a file proves nothing then."""
+    plain = not any(map(str.isalpha, value)) or not any(map(str.isdigit, value))
+    return not _SECRET_NAME.search(name) or plain or ("://" in value and "@" not in value)
+
+
 def looks_secret(name: str, value: str) -> bool:
     """Whether a value of `env` is masked: by its name, or as 8 characters that are no words and no number."""
     if _SECRET_NAME.search(name):

@@ -103,8 +103,8 @@ class Execution:
         try:
             if life.recognised():
                 await self._live(life, launch, deadline)
-            if life.own_stop is None:
-                await life.search(self._errand.holds_secret)
+            if life.own_stop is None or life.claims_success:
+                await life.search(self._errand.holds_secret, self._cancellation)
             evidence = life.evidence(await self._history(life))
             verdict = judge(evidence)
             told = self._tell(verdict)
@@ -125,10 +125,9 @@ class Execution:
     async def _hand_on(self, life: Life) -> None:
         """The work is handed on before the log's rest is read, which may fill the runner's disk.
 
-        Searched it is first; after a stop only here, because the verdict then does not wait for that.
+        Searched it is first; after a stop only here, unless the verdict may still be success.
         """
-        if life.own_stop is not None:
-            await life.search(self._errand.holds_secret)
+        await life.search(self._errand.holds_secret, self._cancellation)
         await self._watch.collected(life.files)
 
     def _tell(self, verdict: Verdict) -> bool:
@@ -211,10 +210,8 @@ class Execution:
         work.cancel()
         if life.work is None or not life.work.provisioned or self._cancellation.at_once:
             return
-        status = life.work.status
-        seconds = (
-            STOP_S if status is not None and status.phase in ("agent", "collect", "hold") else STOP_EMPTY_S
-        )
+        # The phase that we know may be over by now; where there is nothing to save the guest says so at once.
+        seconds = STOP_S if life.work.status is not None else STOP_EMPTY_S
         await patiently(life.work.interrupt(seconds), self._cancellation.wait_at_once(), 0.0)
 
     async def _read_logs(self, life: Life) -> None:

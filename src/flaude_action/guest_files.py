@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from flaude_action.chunk import ENVELOPE_BYTES, Chunk
 from flaude_action.errors import FlyAPIError, GuestError
-from flaude_action.guest_link import GarbledAnswer, wait_out
+from flaude_action.guest_link import GarbledAnswer, wait_out, waits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,10 +107,14 @@ class GuestFiles:
             try:
                 answers = await self._link.collect(*((part.name, part.offset, part.length) for part in parts))
             except FlyAPIError as error:
+                if error.status_code == _TOO_LARGE and self._chunk.refused(asked):
+                    continue
+                self._chunk.lost(asked)
+                if not waits(error):
+                    await self._bear(error)
+                    continue
                 self._failed += 1
-                (self._chunk.refused if error.status_code == _TOO_LARGE else self._chunk.lost)(asked)
-                if error.status_code != _TOO_LARGE:
-                    await wait_out(error, patience)
+                await wait_out(error, patience)
             except GuestError as error:
                 patience.answered()
                 if not (isinstance(error, GarbledAnswer) and self._chunk.cut(asked, error.cut_at)):
@@ -151,7 +155,7 @@ class GuestFiles:
         else:
             await self._bear(GuestError("collect_failed", details="A part came with another content."))
 
-    async def _bear(self, error: GuestError) -> None:
+    async def _bear(self, error: FlyAPIError | GuestError) -> None:
         """Pause before asking again; raises the error when it has been one of many."""
         self._wrong += 1
         self._failed += 1

@@ -194,12 +194,17 @@ class GuestLink:
 
 async def wait_out(error: FlyAPIError, patience: Patience) -> None:
     """Pause before asking again. Raises the error when that would not help, or patience is at its end."""
-    if may_pass(error) and error.status_code not in _EXEC_REFUSED:
-        await patience.wait_out(error)
-        return
-    if error.status_code not in _NOT_YET or patience.deadline.passed:
+    if not waits(error) or (error.status_code in _NOT_YET and patience.deadline.passed):
         raise error
-    await asyncio.sleep(RETRY_PAUSE_S)
+    if error.status_code in _NOT_YET:
+        await asyncio.sleep(RETRY_PAUSE_S)
+    else:
+        await patience.wait_out(error)
+
+
+def waits(error: FlyAPIError) -> bool:
+    """Whether asking again later may help: it is no refusal."""
+    return error.status_code in _NOT_YET or (may_pass(error) and error.status_code not in _EXEC_REFUSED)
 
 
 def _document(text: str) -> dict[str, Any] | None:

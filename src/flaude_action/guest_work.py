@@ -15,6 +15,7 @@ from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.fly_errors import may_pass
 from flaude_action.guest_files import Coming, GuestFiles
 from flaude_action.waiting import Deadline, Patience
+from flaude_guest.protocol import PHASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -53,6 +54,7 @@ class GuestWork:
         self._patience = patience or Patience()
         self._files = GuestFiles(link)
         self._coming: dict[str, Coming] = {}
+        self._told: set[str] = set()
         self.status: Status | None = None
         self.clock_behind_s: float | None = None
         """How far the machine's clock is behind ours at most; None before any answer told a time."""
@@ -129,8 +131,11 @@ class GuestWork:
         """Raises GuestError when the guest waits for a job again: somebody restarted the machine."""
         if status.phase == "waiting" and self.status is not None and self.status.phase != "waiting":
             raise GuestError("machine_stopped_externally", details="It was started again without its job.")
-        if self.status is None or status.phase != self.status.phase:
-            self._on_phase(status.phase)
+        passed = [phase for phase in PHASES if phase in status.times or phase == status.phase]
+        for phase in passed:
+            if phase not in self._told:
+                self._told.add(phase)
+                self._on_phase(phase)
         self.status = status
         self._compare_clocks(status)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flaude_action import input_values as read
 from flaude_action.claude_args import shell_words
 from flaude_action.credential_forms import SECRET_INPUTS, forms_of
-from flaude_action.env_input import environment, looks_secret
+from flaude_action.env_input import environment, is_doubtful, looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.held_credentials import held_credentials
 from flaude_action.input_rules import broken_rules, fitting_memory, leaks
@@ -172,6 +172,10 @@ class Inputs:
         given = {name: getattr(self, name) for name in SECRET_INPUTS if getattr(self, name)}
         found = [form for name, secret in given.items() for form in forms_of(name, secret.get_secret_value())]
         return found + [value for name, value in self.env.items() if looks_secret(name, value)]
+
+    def doubtful(self) -> set[str]:
+        """Those of them that `env` gives and that may as well be settings."""
+        return {value for name, value in self.env.items() if is_doubtful(name, value)}
 
 
 def _value(name: str, text: str, workspace: Path) -> Any:

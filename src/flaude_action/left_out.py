@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 
-_MESSAGE = "Some of the work is in files that the change cannot carry; all the rest is in the patch."
+_MESSAGE = "Some of the work is in files that the change cannot carry; what else was changed is in the patch."
 _NAME_IT = (
     "If the work does not need them, name them in `.gitignore` or tell Claude Code in the prompt to remove"
     " them; then run again."

@@ -19,6 +19,7 @@ from flaude_action.machine_config import guest_of
 from flaude_action.outcome import Outcome
 from flaude_action.patch_secrets import files_with_secrets
 from flaude_action.redaction import MASK
+from flaude_action.waiting import Deadline
 from flaude_guest.protocol import IMAGE_LABEL, PHASES
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from flaude_action.machine_config import MachineConfig
     from flaude_action.machine_history import History
     from flaude_action.verdict import Verdict
+    from flaude_action.waiting import Cancellation
+
+
+SEARCH_S, SEARCH_HURRIED_S = 120.0, 1.0
+"""How long a change may be searched for credentials, and for how much longer after a cancel."""
 
 
 class ImageIsForeign(Exception):
@@ -92,6 +98,7 @@ class Life:
     own_stop: OwnStop | None = None
     trouble: FlaudeError | None = None
     secret_in: tuple[str, ...] = ()
+    searched: bool = False
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -115,16 +122,31 @@ class Life:
         """The guest's files that came whole, by name."""
         return dict(self.work.files) if self.work is not None else {}
 
-    async def search(self, holds_secret: Callable[[str], bool]) -> None:
-        """Look for credentials in the change, in a thread, because there may be much of it.
+    @property
+    def claims_success(self) -> bool:
+        """Whether the guest's document says that all went well."""
+        return self.result is not None and self.result.get("ok") is True
 
-        A patch that has one, or that cannot be searched, is none of our files any more.
+    async def search(self, holds_secret: Callable[[str], bool], cancellation: Cancellation) -> None:
+        """Look for credentials in the change, once, in a thread, because there may be much of it.
+
+        A patch that has one, or that cannot be searched in time, is none of our files any more.
         """
         patch = self.files.get("patch")
-        if self.work is None or patch is None:
+        if self.work is None or patch is None or self.searched:
             return
+        self.searched, limit = True, Deadline.after(SEARCH_S)
+
+        def holds(text: str) -> bool:
+            nonlocal limit
+            if cancellation.requested and limit.seconds > SEARCH_HURRIED_S:
+                limit = Deadline.after(SEARCH_HURRIED_S)
+            if limit.passed:
+                raise ValueError("there is no more time for this")
+            return holds_secret(text)
+
         try:
-            found = await asyncio.to_thread(files_with_secrets, patch, holds_secret)
+            found = await asyncio.to_thread(files_with_secrets, patch, holds)
         except (OSError, ValueError):
             self.work.problems.append("The patch could not be searched for credentials.")
         else:

@@ -207,7 +207,7 @@ def _rows(document: str) -> Iterator[Any]:
     """
     begin, decoder = _FILES.search(document), json.JSONDecoder()
     if begin is None:
-        return
+        raise ValueError("it has no list of files")
     at, rows = begin.end(), 0
     while not document.startswith("]", at):
         row, at = decoder.raw_decode(document, at)

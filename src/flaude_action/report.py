@@ -16,13 +16,13 @@ from flaude_action.annotations import fitting
 from flaude_action.credential_forms import not_covered
 from flaude_action.log_caps import FILE_FULL, LEFT_OUT, LOG_FULL, QUOTES_FULL, CappedLines, LogCaps
 from flaude_action.log_excerpt import LogExcerpt
-from flaude_action.redaction import SHORTEST, Redactor
+from flaude_action.redaction import SHORTEST, SHORTEST_FORM, Redactor, is_word
 from flaude_action.runner_protocol import command
 from flaude_action.state import save_state
 from flaude_action.untrusted import MARGIN, TEXT_CHARS, cut, margin_lines, one_line, portions, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO, TextIO
 
 Level = Literal["error", "warning", "notice"]
@@ -42,7 +42,7 @@ class Report:
         self._caps = caps or LogCaps()
         self._environ = environ
         self._stdout = stdout
-        self._redactor = Redactor()
+        self._redactor, self._proof = Redactor(), Redactor()
         self._known: set[str] = set()
         self._masked: set[str] = set()
         self._told: dict[Level, int] = {"error": 0, "warning": 0, "notice": 0}
@@ -58,15 +58,18 @@ class Report:
 
     # Secrets
 
-    def mask(self, secrets: Iterable[str]) -> None:
+    def mask(self, secrets: Iterable[str], *, doubtful: Collection[str] = ()) -> None:
         """Tell the runner what to hide, before anything that could hold it is printed.
 
-        The lines of a secret go one by one: the runner would also split it, but then hide a line like `{`.
+        What is `doubtful` is hidden like all else, but no proof for `holds_secret`. The lines of a secret go one
+        by one: the runner would also split it, but then hide a line like `{`.
         """
         secrets = [secret for secret in secrets if secret not in self._known]
         self._known.update(secrets)
         if secrets:
             self._redactor.add(not_covered(secrets))
+            sure = (each for each in secrets if each not in doubtful and not is_word(each))
+            self._proof.add(each for each in sure if len(each) >= SHORTEST_FORM)
         for secret in secrets:
             for line in map(str.strip, secret.splitlines()):
                 if len(line) >= SHORTEST and line not in self._masked:
@@ -83,8 +86,8 @@ class Report:
         return self._redactor.redact_json_line(line)
 
     def holds_secret(self, text: str) -> bool:
-        """Whether any secret of 8 characters and more stands in the text, in any of its forms."""
-        return self._redactor.found_in(text)
+        """Whether a secret that is no plain word, of 8 characters and more, stands in it in any form."""
+        return self._proof.found_in(text)
 
     # The step log
 
@@ -205,10 +208,8 @@ class Report:
         column: int | None = None,
     ) -> None:
         """An annotation on the run; beyond the runner's ten of a level it becomes a plain line of the log."""
-        title, text = (
-            self.redact(one_line(title)),
-            fitting(self.redact(visible(cut(message, TEXT_CHARS))).strip()),
-        )
+        title = self.redact(one_line(title))
+        text = fitting(self.redact(visible(cut(message, TEXT_CHARS))).strip())
         self._told[level] += 1
         if self._told[level] > ANNOTATIONS or not text:
             self.say(f"{level}: {title}: {text}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flaude_action import __version__
+from flaude_action.credential_forms import fly_forms
 from flaude_action.errors import RunCancelled
 from flaude_action.execution import Execution
 from flaude_action.fly import Fly
@@ -200,7 +201,7 @@ class StreamingRun:
                 folder,
                 name=start.name,
                 wait_timeout=start.wait_timeout,
-                holds_secret=Redactor([start.token, *start.config.secrets()]).found_in,
+                holds_secret=Redactor([*fly_forms(start.token), *start.config.secrets()]).found_in,
             )
             execution = Execution(
                 fly,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,6 +76,49 @@ async def test_a_failed_run_hands_on_no_credential_either(tmp_path: Path) -> Non
         text for text in ended.of_level("warning") if "secret_in_changes" in text and "`conf.env`" in text
     ]
     assert CREDENTIAL not in everything(ended)
+
+
+async def test_a_setting_in_env_is_no_credential(tmp_path: Path) -> None:
+    """What `env` gives may be hidden in the log because it could be a secret: in a file it proves nothing."""
+    env = {"AWS_REGION": "us-east-1", "PYTHON_VERSION": "3.11-slim", "PASSWORD": "postgres"}
+    env["KEYCLOAK_URL"] = "http://localhost:8080"
+    turns = script(bash("echo us-east-1 3.11-slim http://localhost:8080 postgres > main.tf"), "Done.")
+    async with stage(tmp_path, turns) as here:
+        ended = await here.step(env=json.dumps(env))
+    assert (ended.outputs["conclusion"], ended.outputs["error_type"]) == ("success", "")
+    assert "+us-east-1 3.11-slim" in (ended.workspace / ended.outputs["patch_file"]).read_text()
+
+
+async def test_a_cancel_after_a_good_result_hands_on_no_credential(tmp_path: Path) -> None:
+    """The result came before the stop, so it counts: and so does what stands in the change."""
+    turns = script(bash(f"echo {CREDENTIAL} > conf.env"), "Done.")
+    async with stage(tmp_path, turns) as here:
+        await here.fly.fault("/exec$", asks='"collect"', action="delay", seconds=1.5)
+        running = await here.start()
+        await running.until("The result is ready")
+        running.signal(signal.SIGINT)
+        ended = await running.ended()
+    assert (ended.outputs["conclusion"], ended.outputs["patch_file"]) == ("failure", "")
+    assert ended.outputs["error_type"] == "secret_in_changes"
+    assert CREDENTIAL not in everything(ended)
+
+
+async def test_a_cancel_is_heard_while_a_large_change_is_searched(tmp_path: Path) -> None:
+    """What packs well takes long to search: all outputs are set in time, and nothing unsearched is there."""
+    write = "import os; open('large', 'wb').write(os.urandom(8192) * 10_000)"
+    turns = script(bash(f'python3 -c "{write}"'), "Done.")
+    async with stage(tmp_path, turns) as here:
+        running = await here.start(timeout="300s", memory_mb="4096")
+        await running.until("The result is ready")
+        running.signal(signal.SIGINT)
+        began = time.monotonic()
+        ended = await running.ended()
+        left = await here.machines_left()
+    assert time.monotonic() - began < 9
+    assert ended.outputs["conclusion"]
+    assert ended.outputs["patch_file"] == "" or ended.outputs["conclusion"] == "success"
+    assert ended.outputs["report_file"]
+    assert left == []
 
 
 def spoilt(name: str) -> dict[str, Any]:

@@ -85,6 +85,6 @@ def test_what_was_left_out_leads_where_the_rest_arrived(tmp_path: Path, here: bo
     files = {"patch": tmp_path / "patch"} if here else {}
     failure = Outcome(judge(evidence), evidence, "id", "ams", "i:1", files=files).failure([])
     assert failure is not None
-    assert ("all the rest is in the patch" in failure.message) is here
+    assert ("what else was changed is in the patch" in failure.message) is here
     assert ("`core` (7 MiB, too large)" in failure.details) is here
     assert failure.retryable == ("user" if here else "runner")
