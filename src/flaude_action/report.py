@@ -61,8 +61,8 @@ class Report:
     def mask(self, secrets: Iterable[str], *, doubtful: Collection[str] = ()) -> None:
         """Tell the runner what to hide, before anything that could hold it is printed.
 
-        What is `doubtful` is hidden like all else, but no proof for `holds_secret`. A secret's lines go one by
-        one: the runner would also split it, but then hide a line like `{`.
+        What is `doubtful` is hidden like all else, but no proof for `holds_secret`. A secret's lines go one
+        by one: the runner would split it too, but then hide a line like `{`.
         """
         secrets = [secret for secret in secrets if secret not in self._known]
         self._known.update(secrets)

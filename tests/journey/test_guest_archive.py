@@ -462,6 +462,6 @@ def test_a_whole_job(tmp_path: Path) -> None:
     lines = g.lines()
     assert f"Content of {source.sha}" in lines
     assert "## main...origin/main" in lines
-    (secret, token) = read(document, NONCE).repositories[0].archive.secrets  # type: ignore[union-attr]
+    (secret, token, *_) = read(document, NONCE).repositories[0].archive.secrets  # type: ignore[union-attr]
     assert token in secret
     assert not [line for line in lines if token in line]

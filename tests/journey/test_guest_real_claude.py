@@ -44,7 +44,7 @@ def test_a_change_comes_back_as_patch_and_changeset(tmp_path: Path, program: str
         result = g.result()
         patch, changes = g.collect("patch"), json.loads(g.collect("changeset"))
         transcript = g.collect("transcript").splitlines()
-        assert g.ask("release") == {"protocol": 1, "released": True}
+        assert g.ask("release")["released"] is True
         assert g.exit_code() == 0
 
     assert (result["ok"], result["error"], result["warnings"], result["exit_code"]) == (True, None, [], 0)

@@ -14,6 +14,7 @@ import pytest
 from tests.support.guest import NONCE, agent, good, guest, job, pinned, repository
 
 from flaude_guest import supervisor
+from flaude_guest.job import Limits
 from flaude_guest.output import Output
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def test_how_long_a_result_is_held(
     for reason in reasons:
         guest._record.ask_to_stop(reason)
     began = time.monotonic()
-    guest._hold(1.5)
+    guest._hold(Limits(timeout_s=1, idle_timeout_s=1, hold_s=1.5, hold_idle_s=1.5, grace_s=1))
     held_s = time.monotonic() - began
     assert held_s >= 0.2
     assert (held_s >= 1.5) is whole

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from tests.support import runner
+from tests.support.fly import TOKEN
 from tests.support.step import CREDENTIAL, GITHUB_TOKEN, ROOT, Ended, script, stage
 
 from flaude_action.catalog import CATALOG
+from flaude_action.credential_forms import forms_of
 from flaude_action.redaction import bared
 from flaude_action.untrusted import LINE_CHARS
 
@@ -25,6 +27,8 @@ OUTPUTS = list(yaml.safe_load((ROOT / "action.yml").read_text())["outputs"])
 OURS = {"add-mask", "error", "warning", "notice", "group", "endgroup"}
 TITLES = {kind.title for kind in CATALOG.values()}
 LONG = 1_000_000
+TOKENS = {"claude_code_oauth_token": CREDENTIAL, "github_token": GITHUB_TOKEN, "fly_api_token": TOKEN}
+MASKS = {form for name, token in TOKENS.items() for form in forms_of(name, token)}
 
 # What is printed, and what must be found of it in the log file.
 TEXTS = {
@@ -74,7 +78,7 @@ def check(ended: Ended) -> runner.StepLog:
     log.read(ended.log + "\n")
     assert not log.failed
     assert {command.name for command in log.commands} <= OURS
-    assert all(mask in (CREDENTIAL, GITHUB_TOKEN) or mask.startswith("fm2_") for mask in log.masks)
+    assert set(log.masks) <= MASKS
     for command in log.commands:
         if command.name in ("error", "warning", "notice"):
             assert command.properties["title"] in TITLES
