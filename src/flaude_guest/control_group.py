@@ -1,7 +1,7 @@
 """A control group of the work's own: it cannot take the memory and the processes that we need.
 
 Where root may not make one, as in a container, only the scores of `memory` decide whom the kernel kills. Both
-versions of the kernel's interface are spoken; Fly's machines have had the first.
+versions of the kernel's interface are spoken.
 https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html
 """
 

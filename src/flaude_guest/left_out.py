@@ -15,6 +15,10 @@ UNREADABLE, TOO_MANY, GIT_REFUSED = "unreadable", "too_many", "git_refused"
 
 ROWS_MAX = 1000
 """As many are named in the changeset's document; all are counted."""
+OWN = b""
+"""The repository's own folder, among those that have names."""
+SMALL = 8
+"""A folder with so few new files loses none to fuller ones."""
 NEW_MAX = 20_000
 """New files of one change. Each is an object to write and a row of the document."""
 
@@ -85,7 +89,9 @@ def folders_of(path: bytes) -> Iterator[bytes]:
 class NewFiles:
     """New paths as git names them, each ended by NUL; of too many the fullest folder's go first.
 
-    A folder of dependencies that nobody ignored would else crowd out what was written by hand.
+    A folder of dependencies that nobody ignored would else crowd out what was written by hand. Where no
+    folder is full there are too many of them: then what came first stays, but files of the repository's own
+    folder always find room.
     """
 
     def __init__(self, most: int) -> None:
@@ -94,6 +100,7 @@ class NewFiles:
         self._full: dict[bytes, int] = {}
         self._begun = bytearray()
         self._count = 0
+        self._all_small = False
 
     def feed(self, data: bytes) -> None:
         *names, rest = data.split(b"\0")
@@ -103,19 +110,47 @@ class NewFiles:
         self._begun += rest
 
     def _add(self, path: bytes) -> None:
-        top = path.partition(b"/")[0] if b"/" in path else b""
-        if top in self._full:
+        top = path.partition(b"/")[0] if b"/" in path else OWN
+        if top in self._full and (top != OWN or not self._all_small):
             self._full[top] += 1
-            return
-        self._found.setdefault(top, []).append(path)
-        self._count += 1
-        if self._count > self._most:
-            fullest = max(self._found, key=lambda each: len(self._found[each]))
-            paths = self._found[fullest]
-            kept = len(paths) // 2
-            self._full[fullest] = len(paths) - kept
-            self._count -= len(paths) - kept
-            del paths[kept:]
+        elif self._count < self._most or self._makes_room(top):
+            self._found.setdefault(top, []).append(path)
+            self._count += 1
+        else:
+            self._full[top] = self._full.get(top, 0) + 1
+
+    def _makes_room(self, top: bytes) -> bool:
+        """Whether one more path of this folder has a place now."""
+        if not self._all_small and self._halve_the_fullest():
+            return top not in self._full
+        self._all_small = True
+        others = next((each for each in reversed(self._found) if each != OWN), None)
+        if top != OWN or others is None:
+            return False
+        self._drop(others, 1)
+        if not self._found[others]:
+            del self._found[others]
+        return True
+
+    def _halve_the_fullest(self) -> bool:
+        """Those with more than half as many as the fullest has, so that it is seldom done.
+
+        False when none has so many files that it may lose some.
+        """
+        sizes = {top: len(paths) for top, paths in self._found.items() if len(paths) > SMALL}
+        if len(sizes) > 1:
+            sizes.pop(OWN, None)
+        least = max(sizes.values(), default=0) // 2
+        for top, size in sizes.items():
+            if size > least:
+                self._drop(top, size - size // 2)
+        return bool(sizes)
+
+    def _drop(self, top: bytes, count: int) -> None:
+        """The last ones that came."""
+        del self._found[top][-count:]
+        self._full[top] = self._full.get(top, 0) + count
+        self._count -= count
 
     @property
     def paths(self) -> list[bytes]:
