@@ -23,7 +23,7 @@ from tests.support.step import Stage, bash, script, stage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-TURNS = script(bash("echo done > answer.txt; sleep 1 & sleep 0.2"), "Done.")
+TURNS = script(bash("echo done > answer.txt; sleep 4 & sleep 3"), "Done.")
 LOOKS, PAUSE_S = 100, 0.1
 
 

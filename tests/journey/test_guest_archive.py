@@ -462,6 +462,8 @@ def test_a_whole_job(tmp_path: Path) -> None:
     lines = g.lines()
     assert f"Content of {source.sha}" in lines
     assert "## main...origin/main" in lines
-    (secret, token, *_) = read(document, NONCE).repositories[0].archive.secrets  # type: ignore[union-attr]
-    assert token in secret
-    assert not [line for line in lines if token in line]
+    (link, *tokens) = read(document, NONCE).repositories[0].archive.secrets  # type: ignore[union-attr]
+    assert link == one["archive"]["url"]
+    assert tokens
+    assert all(token and token in link for token in tokens)
+    assert not [line for line in lines for token in tokens if token in line]

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.guest import bash, git, guest, job, model, pinned, repository, served
+from tests.support.guest import NONCE, bash, git, guest, job, model, pinned, repository, served
 
 from flaude_guest import protocol
 
@@ -44,7 +44,7 @@ def test_a_change_comes_back_as_patch_and_changeset(tmp_path: Path, program: str
         result = g.result()
         patch, changes = g.collect("patch"), json.loads(g.collect("changeset"))
         transcript = g.collect("transcript").splitlines()
-        assert g.ask("release")["released"] is True
+        assert g.ask("release") == {"protocol": 1, "nonce": NONCE, "released": True}
         assert g.exit_code() == 0
 
     assert (result["ok"], result["error"], result["warnings"], result["exit_code"]) == (True, None, [], 0)

@@ -27,8 +27,8 @@ OUTPUTS = list(yaml.safe_load((ROOT / "action.yml").read_text())["outputs"])
 OURS = {"add-mask", "error", "warning", "notice", "group", "endgroup"}
 TITLES = {kind.title for kind in CATALOG.values()}
 LONG = 1_000_000
-TOKENS = {"claude_code_oauth_token": CREDENTIAL, "github_token": GITHUB_TOKEN, "fly_api_token": TOKEN}
-MASKS = {form for name, token in TOKENS.items() for form in forms_of(name, token)}
+GIVEN = {"claude_code_oauth_token": CREDENTIAL, "github_token": GITHUB_TOKEN, "fly_api_token": TOKEN}
+FORMS = {form for name, text in GIVEN.items() for form in forms_of(name, text)}
 
 # What is printed, and what must be found of it in the log file.
 TEXTS = {
@@ -78,7 +78,7 @@ def check(ended: Ended) -> runner.StepLog:
     log.read(ended.log + "\n")
     assert not log.failed
     assert {command.name for command in log.commands} <= OURS
-    assert set(log.masks) <= MASKS
+    assert {CREDENTIAL, GITHUB_TOKEN, TOKEN} <= set(log.masks) <= FORMS
     for command in log.commands:
         if command.name in ("error", "warning", "notice"):
             assert command.properties["title"] in TITLES
