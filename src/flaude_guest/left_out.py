@@ -5,7 +5,7 @@ Which path is refused is found by `comparison` and `changeset`; what a host says
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Collection, Container, Iterable, Iterator
 
 if TYPE_CHECKING:
     from flaude_guest.comparison import Change
@@ -15,12 +15,10 @@ UNREADABLE, TOO_MANY, GIT_REFUSED = "unreadable", "too_many", "git_refused"
 
 ROWS_MAX = 1000
 """As many are named in the changeset's document; all are counted."""
-OWN = b""
-"""The repository's own folder, among those that have names."""
-SMALL = 8
-"""A folder with so few new files loses none to fuller ones."""
 NEW_MAX = 20_000
 """New files of one change. Each is an object to write and a row of the document."""
+OWN_MAX = 1000
+"""As many of the files outside of any folder go before all folders, or half of what there may be."""
 
 
 class LeftOut:
@@ -89,18 +87,20 @@ def folders_of(path: bytes) -> Iterator[bytes]:
 class NewFiles:
     """New paths as git names them, each ended by NUL; of too many the fullest folder's go first.
 
-    A folder of dependencies that nobody ignored would else crowd out what was written by hand. Where no
-    folder is full there are too many of them: then what came first stays, but files of the repository's own
-    folder always find room.
+    A folder of dependencies that nobody ignored would else crowd out what was written by hand. So all top
+    folders have the same share, as have the files outside of any, and what one does not need the others have.
+    Of more folders than there may be files the first have one each. Paths that are not `among` those given,
+    when some are, are passed over.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, among: Container[bytes] | None = None) -> None:
         self._most = most
+        self._among = among
         self._found: dict[bytes, list[bytes]] = {}
-        self._full: dict[bytes, int] = {}
+        self._cut: dict[bytes, int] = {}
+        self._unnamed = 0
         self._begun = bytearray()
         self._count = 0
-        self._all_small = False
 
     def feed(self, data: bytes) -> None:
         *names, rest = data.split(b"\0")
@@ -110,53 +110,71 @@ class NewFiles:
         self._begun += rest
 
     def _add(self, path: bytes) -> None:
-        top = path.partition(b"/")[0] if b"/" in path else OWN
-        if top in self._full and (top != OWN or not self._all_small):
-            self._full[top] += 1
-        elif self._count < self._most or self._makes_room(top):
-            self._found.setdefault(top, []).append(path)
-            self._count += 1
-        else:
-            self._full[top] = self._full.get(top, 0) + 1
+        if self._among is not None and path not in self._among:
+            return
+        top = path.partition(b"/")[0] if b"/" in path else b""
+        self._found.setdefault(top, []).append(path)
+        self._count += 1
+        if self._count > 2 * self._most:  # so seldom that the time grows as the paths do
+            self._cut_down()
 
-    def _makes_room(self, top: bytes) -> bool:
-        """Whether one more path of this folder has a place now."""
-        if not self._all_small and self._halve_the_fullest():
-            return top not in self._full
-        self._all_small = True
-        others = next((each for each in reversed(self._found) if each != OWN), None)
-        if top != OWN or others is None:
-            return False
-        self._drop(others, 1)
-        if not self._found[others]:
-            del self._found[others]
-        return True
-
-    def _halve_the_fullest(self) -> bool:
-        """Those with more than half as many as the fullest has, so that it is seldom done.
-
-        False when none has so many files that it may lose some.
-        """
-        sizes = {top: len(paths) for top, paths in self._found.items() if len(paths) > SMALL}
-        if len(sizes) > 1:
-            sizes.pop(OWN, None)
-        least = max(sizes.values(), default=0) // 2
+    def _cut_down(self) -> None:
+        """To what there may be. More paths make shares only smaller, so nothing is ever cut too early."""
+        if self._count <= self._most:
+            return
+        sizes = {top: len(paths) for top, paths in self._found.items()}
+        share, more = _share(sizes.values(), self._most)
+        own = min(sizes.get(b"", 0), OWN_MAX, self._most // 2)
+        if own > share:
+            del sizes[b""]
+            share, more = _share(sizes.values(), self._most - own)
+            self._keep(b"", own)
         for top, size in sizes.items():
-            if size > least:
-                self._drop(top, size - size // 2)
-        return bool(sizes)
+            extra = 1 if size > share and more else 0
+            more -= extra
+            self._keep(top, share + extra)
 
-    def _drop(self, top: bytes, count: int) -> None:
-        """The last ones that came."""
-        del self._found[top][-count:]
-        self._full[top] = self._full.get(top, 0) + count
-        self._count -= count
+    def _keep(self, top: bytes, count: int) -> None:
+        """As many of a folder's paths. What is cut is the folder's, and of files outside of any their own."""
+        paths = self._found[top]
+        cut = paths[count:]
+        if not cut:
+            return
+        del paths[count:]
+        if not paths:
+            del self._found[top]
+        self._count -= len(cut)
+        for name, paths_cut in ((top + b"/", len(cut)),) if top else ((path, 1) for path in cut):
+            if name in self._cut or len(self._cut) < self._most:
+                self._cut[name] = self._cut.get(name, 0) + paths_cut
+            else:
+                self._unnamed += paths_cut
 
     @property
     def paths(self) -> list[bytes]:
+        """Those that are kept."""
+        self._cut_down()
         return [path for paths in self._found.values() for path in paths]
 
     @property
     def too_many(self) -> dict[bytes, int]:
-        """How many were not kept, by folder; b"" is the repository's own."""
-        return self._full
+        """How many were not kept, by folder with a slash at its end, or file; the fullest first."""
+        self._cut_down()
+        return dict(sorted(self._cut.items(), key=lambda row: -row[1]))
+
+    @property
+    def unnamed(self) -> int:
+        """How many more were not kept, whose folders are too many to be remembered."""
+        self._cut_down()
+        return self._unnamed
+
+
+def _share(sizes: Collection[int], room: int) -> tuple[int, int]:
+    """How many each may have at most for all to have `room`, and how many of the larger one more."""
+    waiting = len(sizes)
+    for size in sorted(sizes):
+        if size * waiting > room:
+            return divmod(room, waiting)
+        room -= size
+        waiting -= 1
+    return max(sizes, default=0), 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -24,8 +25,8 @@ TOTAL_MAX_BYTES = 256 * 1024 * 1024
 """New content of one change: it is stored, read twice and packed in the time that there is for all."""
 PATH_MAX_BYTES = 4095
 """https://man7.org/linux/man-pages/man7/path_resolution.7.html (PATH_MAX, with its NUL)"""
-TRIES_MAX = 100
-"""How often git is asked again, with half as many paths, to find the one that it does not take."""
+TRIES_S = 20.0
+"""How long git is asked again, with fewer paths, to find those that it does not take."""
 
 RULES_MAX_BYTES = 1024 * 1024
 """git reads a whole `.gitignore` or `.gitattributes`, each line of it as a pattern."""
@@ -33,6 +34,7 @@ RULES_SEARCH_S = 0.5
 
 _RULES = (".gitignore", ".gitattributes")
 _REFUSED = "Ignoring path "
+_STUMBLED = re.compile(r"Unable to process path (.+)|'(.+)'", re.DOTALL)
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
 _QUICK = ("core.looseCompression", "0")
 """For what is read once and thrown away. As git has it, it is the compression of patches too."""
@@ -52,7 +54,7 @@ class Staging:
     def __init__(self, compare: Comparison, file_max: int) -> None:
         self._compare = compare
         self._file_max = file_max
-        self._crowded: frozenset[bytes] = frozenset()
+        self._few: frozenset[bytes] | None = None
         self.left_out = LeftOut()
         self.repositories_inside = 0
         self.special_files = 0
@@ -70,7 +72,7 @@ class Staging:
         Returns '' when that was done, but for what is left out; else what git said last, and nothing is sure.
         """
         try:
-            self._stage(tries=0)
+            self._stage(give_up=None)
         except CollectFailed as failed:
             return failed.line or str(failed)
         said = self._compare.complaints.decode("utf-8", "replace").splitlines()
@@ -84,32 +86,30 @@ class Staging:
 
         Raises CollectFailed when it cannot even be compared, or the disk is full.
         """
-        self._stage(tries=TRIES_MAX)
+        self._stage(give_up=time.monotonic() + TRIES_S)
         self._leave_out(path for paths in self._differences() for path in paths)
 
-    def _stage(self, tries: int) -> None:
+    def _stage(self, give_up: float | None) -> None:
         found = self._differences()
-        self._take_in(("--force-remove",), found.gone, tries)
-        self._take_in(("--add", "--replace"), found.changed + found.new, tries)
+        self._take_in(("--force-remove",), found.gone, give_up)
+        self._take_in(("--add", "--replace"), found.changed + found.new, give_up)
 
-    def _take_in(self, how: Sequence[str], paths: list[bytes], tries: int) -> None:
-        """Raises CollectFailed when git does not take them at once and there may be no more tries."""
-        waiting, left = [paths] if paths else [], tries
+    def _take_in(self, how: Sequence[str], paths: list[bytes], give_up: float | None) -> None:
+        """Raises CollectFailed when git does not take them at once and there is no `give_up` to try until."""
+        waiting = [paths] if paths else []
         while waiting:
             batch = waiting.pop()
             try:
                 self._compare.ask("update-index", "-z", *how, "--stdin", stdin=ended(batch), config=(_QUICK,))
             except CollectFailed as failed:
-                if not tries or any(words in failed.line for words in _NO_ROOM):
+                if give_up is None or any(words in failed.line for words in _NO_ROOM):
                     raise
                 with contextlib.suppress(FileNotFoundError):
                     self._compare.index.with_name("index.lock").unlink()  # git was killed over it
-                left -= 1
-                half = len(batch) // 2 if left > 0 else 0
-                if half:
-                    waiting += [batch[half:], batch[:half]]
-                else:
+                if len(batch) == 1 or time.monotonic() > give_up:
                     self._leave_out(batch)
+                else:
+                    waiting += _parts(batch, failed.line)
 
     def _leave_out(self, paths: Iterable[bytes]) -> None:
         """Paths that git did not take, each for the reason that is plain to see."""
@@ -131,7 +131,7 @@ class Staging:
         files = ("diff-files", "-z", "--name-only", "--ignore-submodules=all")
         gone = split(self._compare.ask(*files, "--diff-filter=D"))
         touched = split(self._compare.ask(*files, "--diff-filter=d"))
-        others = NewFiles(left_out.NEW_MAX)
+        others = NewFiles(left_out.NEW_MAX, self._few)
         self._compare.ask("ls-files", "-z", "--others", "--exclude-standard", out=others.feed)
         special = {path for path in touched if self._is_special(path)}
         above = {folder for path in gone for folder in folders_of(path)}
@@ -142,21 +142,17 @@ class Staging:
         return Differences(
             [path for path in gone if path not in special and path not in self.left_out],
             self._fitting((path for path in touched if path not in special), tracked=True),
-            self._fitting(self._few(others), tracked=False),
+            self._fitting(self._new(others), tracked=False),
         )
 
-    def _few(self, others: NewFiles) -> list[bytes]:
+    def _new(self, others: NewFiles) -> list[bytes]:
         """New files, no more than may be. Asked again, what was too many then is not new now."""
-        new = [
-            path
-            for path in others.paths
-            if not path.endswith(b"/") and path.partition(b"/")[0] not in self._crowded
-        ]
-        for folder, count in () if self._crowded else others.too_many.items():
-            self.left_out.add((folder or b".") + b"/", left_out.TOO_MANY)
-            self.left_out.add_unnamed(count - 1)
-        self._crowded = self._crowded or frozenset(others.too_many)
-        return new
+        for name in others.too_many:
+            self.left_out.add(name, left_out.TOO_MANY)
+        if others.too_many:
+            self.left_out.add_unnamed(sum(others.too_many.values()) - len(others.too_many) + others.unnamed)
+            self._few = frozenset(others.paths)
+        return [path for path in others.paths if not path.endswith(b"/")]
 
     def _fitting(self, paths: Iterable[bytes], *, tracked: bool) -> list[bytes]:
         """Without those that are too large for git, and those already left out.
@@ -197,6 +193,16 @@ class Staging:
                 os.close(folder)
         except OSError:
             return None
+
+
+def _parts(batch: list[bytes], line: str) -> list[list[bytes]]:
+    """What git is asked next, the last first: around the path that it names, or halves."""
+    named = _STUMBLED.search(line)
+    path = os.fsencode(named.group(1) or named.group(2)) if named else b""
+    at = batch.index(path) if path in batch else -1
+    half = len(batch) // 2
+    parts = [batch[at + 1 :], batch[at : at + 1], batch[:at]] if at >= 0 else [batch[half:], batch[:half]]
+    return [part for part in parts if part]
 
 
 def odd_rules(worktree: Path) -> dict[bytes, int]:

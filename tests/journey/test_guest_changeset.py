@@ -412,6 +412,32 @@ def test_new_files_that_are_too_many(work: Work, monkeypatch: pytest.MonkeyPatch
     assert work.taken.left_out_count == 104 - len(taken)
 
 
+def test_more_folders_than_there_may_be_files(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is outside of any folder arrives, and then the first; some of the others are named."""
+    monkeypatch.setattr("flaude_guest.left_out.NEW_MAX", 20)
+    for number in range(60):
+        (work.folder / f"junk{number:02}").mkdir()
+        (work.folder / f"junk{number:02}" / "file").write_text("1\n")
+    (work.folder / "zz.txt").write_text("new\n")
+    assert set(work.take()) == {"zz.txt", *(f"junk{number:02}/file" for number in range(19))}
+    assert len(work.left_out) == 20
+    assert work.left_out.items() <= {(f"junk{number:02}/", "too_many") for number in range(19, 60)}
+    assert work.taken.left_out_count == 41
+
+
+def test_too_many_when_git_is_asked_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was too many is not found again, inside of a folder or not; a name that git refuses is told."""
+    monkeypatch.setattr("flaude_guest.left_out.NEW_MAX", 20)
+    for number in range(60):
+        (work.folder / f"new{number:02}").write_text("1\n")
+    (work.folder / "git~1").write_text("1\n")
+    taken = set(work.take())
+    assert taken == {f"new{number:02}" for number in range(19)}
+    assert work.left_out.pop("git~1") == "name_refused"
+    assert set(work.left_out.values()) == {"too_many"}
+    assert work.taken.left_out_count == 42
+
+
 def test_folders_in_folders_in_folders(work: Work) -> None:
     """Deeper than a path may be long: what is there is not read, but the rest of the work is."""
     (work.folder / "new").write_text("1\n")
@@ -450,6 +476,25 @@ def test_a_file_that_git_fails_over(work: Work) -> None:
     (work.folder / "z.odd").write_bytes(b"odd")
     assert set(work.take()) == {*names, ".gitattributes"}
     assert work.left_out == {"a.odd": "git_refused", "z.odd": "git_refused"}
+
+
+def test_many_files_that_git_fails_over(work: Work) -> None:
+    """However many they are, what is between them arrives."""
+    (work.folder / ".gitattributes").write_text("*.odd working-tree-encoding=UTF-16\n")
+    for number in range(150):
+        (work.folder / f"new{number:03}").write_text("1\n")
+        (work.folder / f"new{number:03}.odd").write_bytes(b"\xff")
+    assert set(work.take()) == {".gitattributes", *(f"new{number:03}" for number in range(150))}
+    assert work.left_out == {f"new{number:03}.odd": "git_refused" for number in range(150)}
+
+
+def test_git_fails_over_files_and_there_is_no_time(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git has not taken by then is left out, and the change is taken."""
+    monkeypatch.setattr("flaude_guest.staging.TRIES_S", -1.0)
+    (work.folder / ".gitattributes").write_text("*.odd working-tree-encoding=UTF-16\n")
+    (work.folder / "a.odd").write_bytes(b"\xff")
+    assert work.take() == {}
+    assert work.left_out == dict.fromkeys((".gitattributes", "a.odd"), "git_refused")
 
 
 @pytest.mark.parametrize(

@@ -1,63 +1,130 @@
-"""Too many new files: which of them the change carries, and how long that takes to decide."""
+"""New files of too many: which are kept, what is said of the others, and how long it takes."""
 
 from __future__ import annotations
 
+import gc
+import time
+
 import pytest
-from tests.support.growth import check_growth
 
-from flaude_guest.left_out import NewFiles
+from flaude_guest.left_out import NEW_MAX, NewFiles
 
-MOST = 1000
+MOST = 100
 
 
-def kept(paths: list[str], most: int = MOST) -> NewFiles:
+def fed(paths: list[bytes], most: int = MOST) -> NewFiles:
+    """As git names them: in the order of their names, in pieces that end anywhere."""
+    return told(b"".join(path + b"\0" for path in sorted(paths)), most)
+
+
+def told(text: bytes, most: int) -> NewFiles:
     new = NewFiles(most)
-    for start in range(0, len(paths), 7):  # as they come: cut anywhere
-        new.feed("".join(path + "\0" for path in paths[start : start + 7]).encode())
+    for at in range(0, len(text), 65_521):
+        new.feed(text[at : at + 65_521])
     return new
 
 
-def tops(count: int, each: int = 1) -> list[str]:
-    return [f"d{number:06}/f{file}" for number in range(count) for file in range(each)]
+def inside(folder: str, count: int) -> list[bytes]:
+    return [f"{folder}/{number:06}".encode() for number in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("paths", "tops_full"),
-    [
-        ([*tops(3), *(f"node_modules/{number}" for number in range(5 * MOST)), "zz.txt"], [b"node_modules"]),
-        ([*tops(MOST + 300), "zz.txt"], None),
-        ([*tops(400, 9), "zz.txt"], None),
-        (
-            [*tops(300, 3), *(f"build/{number}" for number in range(5 * MOST)), *tops(30, 2), "zz.txt"],
-            [b"build"],
-        ),
-        ([*(f"a{number}.txt" for number in range(3 * MOST)), *tops(3)], [b""]),
+def alone(count: int) -> list[bytes]:
+    """Folders with a file in each."""
+    return [f"f{number:06}/file".encode() for number in range(count)]
+
+
+SHAPES = {
+    "one folder": lambda count: inside("modules", count),
+    "one file in each folder": alone,
+    "three files in each folder": lambda count: [
+        b"%s%d" % (path, each) for path in alone(count // 3) for each in range(3)
     ],
-    ids=["one full folder", "folders of one file", "folders of nine", "full and small", "all in the root"],
-)
-def test_what_is_too_much(paths: list[str], tops_full: list[bytes] | None) -> None:
-    """Never more than may be; nothing is lost without being counted; what was written by hand is there."""
-    new = kept(paths)
-    assert len(new.paths) <= MOST
-    assert len(new.paths) + sum(new.too_many.values()) == len(paths)
-    assert len(new.paths) > MOST // 3
-    if "zz.txt" in paths:
-        assert b"zz.txt" in new.paths
-        assert b"" not in new.too_many
-    if tops_full is not None:
-        assert list(new.too_many) == tops_full
+    "outside of any folder": lambda count: [f"file{number:06}".encode() for number in range(count)],
+    "folders one fuller than the other": lambda count: [
+        path for number in range(1, int((2 * count) ** 0.5)) for path in inside(f"f{number:06}", number)
+    ],
+}
 
 
-def test_few_are_all_kept() -> None:
-    """In the order in which they came, folder by folder."""
-    assert kept(["a", "b/c", "d", "b/e"]).paths == [b"a", b"d", b"b/c", b"b/e"]
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_time_grows_as_the_paths_do(shape: str) -> None:
+    """Beyond the cap too; of eight times as many not more than twelve times as long."""
+
+    def seconds(count: int) -> float:
+        text = b"".join(path + b"\0" for path in SHAPES[shape](count))
+        gc.disable()  # it looks at everybody's objects
+        try:
+            began = time.process_time()
+            assert len(told(text, 1000).paths) == 1000
+            return time.process_time() - began
+        finally:
+            gc.enable()
+
+    small = min(seconds(10_000) for _ in range(5))
+    large = min(seconds(80_000) for _ in range(3))
+    assert large <= 12 * max(small, 0.008)
 
 
-@pytest.mark.parametrize("each", [1, 9, 40])
-def test_time_grows_with_their_number(each: int) -> None:
-    """However they lie in folders."""
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [MOST + 1, 2 * MOST, 5 * MOST, 50 * MOST])
+def test_all_are_kept_or_counted(shape: str, count: int) -> None:
+    """As many as there may be are kept, none twice; what is not is named by a folder or by itself."""
+    paths = [*SHAPES[shape](count), *inside("zz", 2), b"README"]
+    new = fed(paths)
+    assert len(set(new.paths)) == len(new.paths) == min(MOST, len(paths))
+    assert {*new.paths} <= {*paths}
+    assert sum(new.too_many.values()) + new.unnamed == max(0, len(paths) - MOST)
+    assert len(new.too_many) <= MOST
+    assert not {b"", b"/", b"./"} & {*new.too_many}
+    assert all(any(path.startswith(name) for path in paths) for name in [*new.too_many][:20])
 
-    def take(text: str) -> None:
-        kept(tops(len(text) // each, each))
 
-    check_growth(take, "x")
+def test_no_more_than_may_be() -> None:
+    new = fed(alone(MOST))
+    assert (sorted(new.paths), new.too_many, new.unnamed) == (alone(MOST), {}, 0)
+
+
+def test_a_file_outside_of_26000_folders() -> None:
+    """What was written by hand arrives; of the folders the first."""
+    new = fed([*alone(26_000), b"answer.txt", b"z.txt"], NEW_MAX)
+    assert {*new.paths} == {*alone(NEW_MAX - 2), b"answer.txt", b"z.txt"}
+    assert sum(new.too_many.values()) + new.unnamed == 6002
+    assert next(iter(new.too_many)) == b"f019998/"
+
+
+@pytest.mark.parametrize("own", [1, 1000])
+@pytest.mark.parametrize("each", [1, 3])
+def test_files_outside_go_before_folders(own: int, each: int) -> None:
+    written = [f"z{number}".encode() for number in range(own)]
+    new = fed([*(b"%s%d" % (path, n) for path in alone(26_000) for n in range(each)), *written], NEW_MAX)
+    assert {*written} < {*new.paths}
+    assert len(new.paths) == NEW_MAX
+
+
+def test_the_fullest_folder_gives_way() -> None:
+    """Alone, and nothing of the others'."""
+    small = [*inside("a", 9), *inside("z", 20), b"a.txt", b"z.txt"]
+    new = fed([*small, *inside("modules", 5000)])
+    assert {*new.paths} == {*small, *inside("modules", MOST - len(small))}
+    assert (new.too_many, new.unnamed) == ({b"modules/": 5000 - MOST + len(small)}, 0)
+
+
+def test_files_outside_can_be_the_fullest() -> None:
+    """They are named themselves: there is no folder to be named."""
+    junk = [f"junk{number:04}".encode() for number in range(150)]
+    new = fed([*junk, *inside("src", 20)])
+    assert {*new.paths} == {*junk[:80], *inside("src", 20)}
+    assert new.too_many == dict.fromkeys(junk[80:], 1)
+
+
+def test_no_folder_is_emptied_for_a_fuller_one() -> None:
+    """Two that are full have the same; a folder with one file keeps it."""
+    new = fed([*inside("a", 900), *inside("b", 500), *alone(10)])
+    assert {*new.paths} == {*inside("a", 45), *inside("b", 45), *alone(10)}
+    assert [*new.too_many.items()] == [(b"a/", 855), (b"b/", 455)]
+
+
+def test_only_those_given() -> None:
+    new = NewFiles(2, frozenset([b"a", b"b/c"]))
+    new.feed(b"a\0a1\0a2\0b/b\0b/c\0")
+    assert (new.paths, new.too_many) == ([b"a", b"b/c"], {})
