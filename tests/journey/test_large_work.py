@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.fly import LocalFlyHandle
-    from tests.support.step import Ended
+    from tests.support.step import Ended, Running
 
 pytestmark = pytest.mark.claude
 
@@ -136,6 +136,20 @@ async def test_one_garbled_answer_to_any_verb(tmp_path: Path, verb: str) -> None
     assert carried(ended) >= 1_000
 
 
+async def cancelled_in_time(fly: LocalFlyHandle, running: Running) -> Ended:
+    """Cancel, and see the machine destroyed and all told within the runner's patience, and no limit met."""
+    began = time.time()
+    running.signal(signal.SIGINT)
+    ended = await running.ended()
+    seconds = time.time() - began
+    [destroyed] = await fly.requests("DELETE", "/machines/")
+    assert destroyed["at"] - began < 3.5
+    assert seconds < 6.5
+    assert ended.outputs["cleanup"] == "destroyed"
+    assert await refused(fly) == []
+    return ended
+
+
 async def test_a_cancel_while_large_work_is_fetched(tmp_path: Path) -> None:
     """Under Fly's limits, with their turns used up: destroyed and told within the runner's patience."""
     limits = {"rate_limits": True, "exec_output_max_bytes": 64 * 1024}
@@ -146,16 +160,7 @@ async def test_a_cancel_while_large_work_is_fetched(tmp_path: Path) -> None:
             return len(await collects(here.fly)) > 4
 
         await eventually(fetching, within_s=60)
-        began = time.time()
-        running.signal(signal.SIGINT)
-        ended = await running.ended()
-        seconds = time.time() - began
-        [destroyed] = await here.fly.requests("DELETE", "/machines/")
-        too_many = await refused(here.fly)
-    assert destroyed["at"] - began < 3.5
-    assert seconds < 6.5
-    assert ended.outputs["cleanup"] == "destroyed"
-    assert too_many == []
+        await cancelled_in_time(here.fly, running)
 
 
 async def test_a_cancel_in_the_first_seconds(tmp_path: Path) -> None:
@@ -165,16 +170,8 @@ async def test_a_cancel_in_the_first_seconds(tmp_path: Path) -> None:
     async with stage(tmp_path, turns, rate_limits=True) as here:
         running = await here.start()
         await here.fly.has_file("workspace/*/half.txt")
-        began = time.time()
-        running.signal(signal.SIGINT)
-        ended = await running.ended()
-        seconds = time.time() - began
-        [destroyed] = await here.fly.requests("DELETE", "/machines/")
-        too_many = await refused(here.fly)
+        ended = await cancelled_in_time(here.fly, running)
     assert json.loads(ended.outputs["changed_files"]) == ["half.txt"]
-    assert destroyed["at"] - began < 3.5
-    assert seconds < 6.5
-    assert too_many == []
 
 
 async def test_many_machines_of_one_app_do_not_wait_for_each_other(tmp_path: Path) -> None:
