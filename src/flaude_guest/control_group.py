@@ -37,10 +37,18 @@ class ControlGroup:
         """
         with contextlib.ExitStack() as back:
             for inside, outside in self._ways:
-                with contextlib.suppress(OSError):  # the work goes on without; the scores are left
-                    inside.write_text("0", "ascii")
-                    back.callback(outside.write_text, "0", "ascii")
+                if _moved(inside):  # else the work goes on without; the scores are left
+                    back.callback(_moved, outside)
             yield
+
+
+def _moved(procs: Path) -> bool:
+    """Whether we are in that group now. A failure must not reach whoever has just started a process."""
+    try:
+        procs.write_text("0", "ascii")
+    except OSError:
+        return False
+    return True
 
 
 def make(root: Path = ROOT) -> ControlGroup | None:

@@ -136,6 +136,15 @@ def test_the_works_group_of_the_second_version(tmp_path: Path) -> None:
     assert (tmp_path / "sys/fs/cgroup/cgroup.procs").read_text() == "0"
 
 
+def test_a_way_back_that_is_closed_is_no_error(tmp_path: Path) -> None:
+    """Whoever has started a process in the group must go on to attend to it."""
+    group = control_group.make(machine(tmp_path, UNIFIED))
+    assert group is not None
+    with group.entered():
+        (tmp_path / "sys/fs/cgroup/cgroup.procs").unlink()
+        (tmp_path / "sys/fs/cgroup/cgroup.procs").mkdir()
+
+
 def test_where_no_group_can_be_made(tmp_path: Path) -> None:
     """Without control groups, or without knowing the machine's size, the work goes on without."""
     assert control_group.make(machine(tmp_path / "a", {**GIB, **TASKS})) is None
