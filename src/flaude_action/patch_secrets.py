@@ -21,6 +21,7 @@ _HEADER = re.compile(
     rb"(?:old mode|new mode|deleted file mode|new file mode) [0-7]{6}\n"
     rb"|index [0-9a-f]{4,64}\.\.[0-9a-f]{4,64}(?: [0-7]{6})?\n"
     rb"|(?:---|\+\+\+) [^\n]+\n"
+    rb"|Binary files [^\n]+ and /dev/null differ\n"  # deleted: its content is not there
 )
 _HUNK = re.compile(rb"@@ -[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@([^\n]*)\n")
 _BINARY: Final = b"GIT binary patch\n"

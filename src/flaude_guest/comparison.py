@@ -106,10 +106,15 @@ class Comparison:
             self.ask("update-index", "-z", "--add", "--replace", "--index-info", stdin=ended(lines))
 
     def patch(self, out: Sink, *attributes: str) -> None:
-        """Hand on the patch that `git apply` takes. `attributes` is a file, weaker than the folder's own."""
+        """Hand on the patch that `git apply` takes; what is deleted comes last.
+
+        Of a binary file that is deleted it has only the id: `git apply` needs no more, and the content may be
+        large. `attributes` is a file, weaker than the folder's own.
+        """
         config = tuple(("core.attributesFile", file) for file in attributes)
-        self.ask(*_DIFF, "--patch", "--binary", "--full-index", "--no-ext-diff", "--no-textconv",
-                  "--no-color", self.base, "--", out=out, config=config)  # fmt: skip
+        for which in (("--binary", "--diff-filter=d"), ("--diff-filter=D",)):
+            self.ask(*_DIFF, "--patch", *which, "--full-index", "--no-ext-diff", "--no-textconv",
+                     "--no-color", self.base, "--", out=out, config=config)  # fmt: skip
 
     def base_size(self, path: bytes) -> int:
         """Bytes of a tracked file in the base."""

@@ -25,7 +25,7 @@ _COPIED_BYTES = 1 << 20
 
 
 class Patch:
-    """A sink that keeps what it is fed in `file`. `paths` are those of the parts in git's order."""
+    """A sink that keeps what it is fed in `file`. `paths` are those of the parts in their order."""
 
     def __init__(self, file: IO[bytes], paths: Sequence[bytes], most: int) -> None:
         self._file = file
@@ -96,8 +96,9 @@ def taken(
     """
     binary.write_text("* -diff\n")
     for attempt in range(ATTEMPTS):
-        # A path that changed its type is removed and added.
-        paths = [change.path for change in changes for _ in range(2 if change.letter == "T" else 1)]
+        # A path that changed its type is removed and added; what is deleted comes last.
+        ordered = sorted(changes, key=lambda change: change.letter == "D")
+        paths = [change.path for change in ordered for _ in range(2 if change.letter == "T" else 1)]
         patch = Patch(raw, paths, most)
         try:
             compare.patch(patch.feed, *([str(binary)] if attempt else []))

@@ -54,9 +54,10 @@ class Repository:
         """What differs from the last commit."""
         self.git("add", "-A")
         patch = self.folder.parent / "patch"
-        words = ("diff-index", "--cached", "--no-renames", "--ignore-submodules=all", "--patch", "--binary",
-                 "--full-index", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD", "--")  # fmt: skip
-        patch.write_bytes(self.git(*words))
+        words = ("diff-index", "--cached", "--no-renames", "--ignore-submodules=all", "--patch",
+                 "--full-index", "--no-ext-diff", "--no-textconv", "--no-color")  # fmt: skip
+        kept = self.git(*words, "--binary", "--diff-filter=d", "HEAD", "--")
+        patch.write_bytes(kept + self.git(*words, "--diff-filter=D", "HEAD", "--"))
         return patch
 
     def commit(self) -> None:
@@ -105,7 +106,8 @@ LINES = b"".join(b"line %d\n" % number for number in range(100))
         ({}, {"a": with_secret()}, ["a"]),
         ({}, {"a": NOISE, "b": b"\0\0" + SECRET.encode("utf-16-be"), "c": NOISE}, ["b"]),
         ({}, {"a": b"\0" + NOISE[:1001].replace(b"\n", b"") + SECRET.encode("utf-16-le")}, ["a"]),
-        ({"a": with_secret()}, {"a": None}, ["a"]),
+        ({"a": with_secret()}, {"a": None}, []),  # of a binary file that is gone the patch has no content
+        ({"a": SECRET.encode() + b"\n"}, {"a": None}, ["a"]),
         ({"a": NOISE}, {"a": NOISE[:3000] + SECRET.encode() + NOISE[3000:]}, ["a"]),
         ({"a": NOISE[:3000] + SECRET.encode() + NOISE[3000:]}, {"a": NOISE}, ["a"]),
         ({"a": NOISE}, {"a": NOISE[:3000] + b"innocent" + NOISE[3000:]}, []),

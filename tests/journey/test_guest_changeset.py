@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import socket
 import stat
 import subprocess
@@ -486,6 +487,21 @@ def test_many_files_that_git_fails_over(work: Work) -> None:
         (work.folder / f"new{number:03}.odd").write_bytes(b"\xff")
     assert set(work.take()) == {".gitattributes", *(f"new{number:03}" for number in range(150))}
     assert work.left_out == {f"new{number:03}.odd": "git_refused" for number in range(150)}
+
+
+def test_a_large_binary_that_is_gone(tmp_path: Path) -> None:
+    """Its removal is a few lines: nobody needs the content of what goes away."""
+    content = "\0" + "".join(map(chr, random.Random(1).choices(range(1, 128), k=3_000_000)))
+    work = Work(tmp_path, BASE | {"big.bin": content})
+    (work.folder / "big.bin").unlink()
+    (work.folder / "removed").unlink()
+    (work.folder / "edited").write_text("new\n")
+    taken = work.take()
+    assert {path: row["status"] for path, row in taken.items()} == {
+        "big.bin": "deleted", "edited": "modified", "removed": "deleted"
+    }  # fmt: skip
+    assert work.taken.patch_bytes < 2000
+    assert b"-" + BASE["removed"].encode() in (work.places.state / "patch").read_bytes()
 
 
 def test_git_fails_over_files_and_there_is_no_time(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
