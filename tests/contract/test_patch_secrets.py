@@ -107,7 +107,6 @@ LINES = b"".join(b"line %d\n" % number for number in range(100))
         ({}, {"a": NOISE, "b": b"\0\0" + SECRET.encode("utf-16-be"), "c": NOISE}, ["b"]),
         ({}, {"a": b"\0" + NOISE[:1001].replace(b"\n", b"") + SECRET.encode("utf-16-le")}, ["a"]),
         ({"a": with_secret()}, {"a": None}, []),  # of a binary file that is gone the patch has no content
-        ({"a": SECRET.encode() + b"\n"}, {"a": None}, ["a"]),
         ({"a": NOISE}, {"a": NOISE[:3000] + SECRET.encode() + NOISE[3000:]}, ["a"]),
         ({"a": NOISE[:3000] + SECRET.encode() + NOISE[3000:]}, {"a": NOISE}, ["a"]),
         ({"a": NOISE}, {"a": NOISE[:3000] + b"innocent" + NOISE[3000:]}, []),
