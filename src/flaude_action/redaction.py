@@ -19,6 +19,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
+from flaude_action.json_document import json_of
 from flaude_action.spans import DOTS, LINE, apart, beginnings, places, replaced
 from flaude_action.untrusted import TEXT_CHARS, visible
 
@@ -34,6 +35,8 @@ SHORTEST_FORM = 8
 """Encoded forms, beginnings, and what is looked for over the ends of lines, are at least this long."""
 LONGEST_WORD = 16
 """Fewer letters, and nothing else, are a word: that it stands somewhere proves nothing."""
+LINE_MARKS_MAX = 50_000
+"""Values in a line of JSON; a megabyte holds 350,000, and Python does nothing else while it reads them."""
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
 _MARGINS = "|!>"  # what our own renderings put before a line
@@ -108,11 +111,10 @@ class Redactor:
         )
         if not found and not begun:
             return plain
-        try:
-            document = json.loads(line)
-            clean = self.redact_json(document)
-        except (ValueError, RecursionError):
+        document = json_of(line, marks=LINE_MARKS_MAX, fraction=float)
+        if document is None:
             return MASK + "\n" if found else plain
+        clean = self.redact_json(document)
         return plain if clean == document else json.dumps(clean, ensure_ascii=False) + "\n"
 
     def redact_page(self, lines: list[str], before: str) -> tuple[list[str], str]:

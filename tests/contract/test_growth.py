@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.growth import check_growth
+from tests.support.growth import check_growth, check_share
 
 from flaude_action.annotations import fitting
 from flaude_action.build_progress import BuildProgress
@@ -177,6 +178,15 @@ READ: dict[str, Callable[[str], object]] = {
     "progress": progress,
     "Markdown": lambda text: (fenced(text), inline(text), prose(text), code(text)),
 }  # fmt: skip
+
+
+def test_what_grows_too_fast_is_seen() -> None:
+    """A square is; the busiest moment of a fair measure is not."""
+    check_share(lambda size: 1e-6 * size * math.log2(size), 10_000)
+    with pytest.raises(AssertionError, match="8 times as much"):
+        check_share(lambda size: 1e-9 * size**2, 10_000)
+    slowed = iter([1, 2, 1, 1])
+    check_share(lambda size: 1e-6 * size * next(slowed), 10_000)
 
 
 @pytest.mark.parametrize("piece", TELLING, ids=lambda piece: ascii(piece[:12]))

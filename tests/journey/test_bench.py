@@ -73,14 +73,6 @@ async def test_boot() -> None:
     assert min(found.values()) >= 0
 
 
-@pytest.mark.docker
-@pytest.mark.full
-def test_boot_and_its_layers() -> None:
-    """Compressing Claude Code takes a while."""
-    found = boot.measure(runs=1)
-    assert set(found) == {"layers_mb", "total_s", *(f"{phase}_s" for phase in boot.PHASES)}
-
-
 @pytest.mark.claude
 def test_soak() -> None:
     """One run, and a look at what it left behind."""

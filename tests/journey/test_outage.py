@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -183,14 +184,23 @@ async def test_a_foreign_machine_that_ends_meanwhile(tmp_path: Path, monkeypatch
 
 @pytest.mark.full
 async def test_two_minutes(tmp_path: Path) -> None:
-    """For real: it begins while the agent works, and ends long after the guest would hold for nobody."""
+    """For real, side by side: while the agent works, and when what the guest handed over last was lost.
+
+    Each is longer than the guest would hold for nobody.
+    """
+    cases = _while_it_works, _last_answer_lost, partial(_last_answer_lost, asked=3)
+    async with asyncio.TaskGroup() as tasks:
+        for number, case in enumerate(cases):
+            (place := tmp_path / str(number)).mkdir()
+            tasks.create_task(case(place))
+
+
+async def _while_it_works(place: Path) -> None:
     turns = script(bash("echo done > done.txt; sleep 30"), "Done.")
-    async with stage(tmp_path, turns, rate_limits=True) as here:
+    async with stage(place, turns, rate_limits=True) as here:
         running = await here.start(timeout="300s")
         await running.until("| > Bash")
-        await here.fly.fault(".", action="drop", times=ALWAYS)
-        await asyncio.sleep(120)
-        await here.fly.forget_faults()
+        await _silence(here)
         ended = await running.ended()
         too_many = [each for each in await here.fly.requests() if each["status"] == 429]
         left = await here.machines_left()
@@ -199,13 +209,11 @@ async def test_two_minutes(tmp_path: Path) -> None:
     assert (too_many, left) == ([], [])
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("asked", [1, 3], ids=["the first part", "a later part"])
-async def test_two_minutes_in_which_the_last_answer_was_lost(tmp_path: Path, asked: int) -> None:
-    """The guest has handed over all that it has, and nothing of that arrived: it is there still."""
+async def _last_answer_lost(place: Path, asked: int = 1) -> None:
+    """Of so many that carry the work: all of it, or a part that is not the first."""
     turns = script(bash("seq 200000 > large.txt"), "Done.")
     settings = {"exec_output_max_bytes": 1 << 20} if asked > 1 else {}
-    async with stage(tmp_path, turns, **settings) as here:
+    async with stage(place, turns, **settings) as here:
         await here.fly.fault("/exec$", asks='"collect"', skip=asked - 1, action="lose_answer")
         running = await here.start(timeout="300s")
 
@@ -214,8 +222,12 @@ async def test_two_minutes_in_which_the_last_answer_was_lost(tmp_path: Path, ask
             return len(execs) >= asked
 
         await eventually(lost, within_s=60)
-        await here.fly.fault(".", action="drop", times=ALWAYS)
-        await asyncio.sleep(120)
-        await here.fly.forget_faults()
+        await _silence(here)
         ended = await running.ended()
     check(ended, "large.txt")
+
+
+async def _silence(here: Stage) -> None:
+    await here.fly.fault(".", action="drop", times=ALWAYS)
+    await asyncio.sleep(120)
+    await here.fly.forget_faults()

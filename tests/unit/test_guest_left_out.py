@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import time
-
 import pytest
+from tests.support.growth import check_share, seconds_of
 
 from flaude_guest.left_out import NEW_MAX, NewFiles
 
@@ -48,21 +46,15 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_time_grows_as_the_paths_do(shape: str) -> None:
-    """Beyond the cap too; of eight times as many not more than twelve times as long."""
+    """Beyond the cap too."""
 
     def seconds(count: int) -> float:
-        text = b"".join(path + b"\0" for path in SHAPES[shape](count))
-        gc.disable()  # it looks at everybody's objects
-        try:
-            began = time.process_time()
-            assert len(told(text, 1000).paths) == 1000
-            return time.process_time() - began
-        finally:
-            gc.enable()
+        return seconds_of(kept, b"".join(path + b"\0" for path in SHAPES[shape](count)))
 
-    small = min(seconds(10_000) for _ in range(5))
-    large = min(seconds(80_000) for _ in range(3))
-    assert large <= 12 * max(small, 0.008)
+    def kept(text: bytes) -> None:
+        assert len(told(text, 1000).paths) == 1000
+
+    check_share(seconds, 8000)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaude_action.redaction import MASK, Redactor, bared, forms
+from flaude_action.redaction import LINE_MARKS_MAX, MASK, Redactor, bared, forms
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
@@ -182,6 +182,15 @@ def test_json_lines(text: str, redacted: str) -> None:
 def test_broken_json_lines() -> None:
     """A line that only looks like JSON and holds a wrapped secret is hidden whole."""
     assert Redactor([WRAPPED]).redact_json_line(WRAPPED[:6] + "\\n" + WRAPPED[6:] + "\n") == MASK + "\n"
+
+
+def test_json_lines_of_very_many_values() -> None:
+    """So is one that would keep Python from all else while it is read."""
+    wrapped = json.dumps(WRAPPED[:6] + "\n" + WRAPPED[6:])
+    most = (LINE_MARKS_MAX - 1) // 2
+    line = "[" + "[]," * most + wrapped + "]\n"
+    assert json.loads(Redactor([WRAPPED]).redact_json_line(line)) == [[]] * most + [f"{MASK}\n{MASK}"]
+    assert Redactor([WRAPPED]).redact_json_line(line.replace("[],", "[],[],", 1)) == MASK + "\n"
 
 
 def test_json_values() -> None:
