@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.fly import APP, TOKEN, LocalFlyHandle, localfly
+from tests.support.side_by_side import side_by_side
 from tests.support.step import IMAGE, ROOT, process_images
 
 if TYPE_CHECKING:
@@ -140,43 +142,55 @@ async def test_logs_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    ("settings", "row", "seen"),
-    [
-        ({"exec_stdin_max_bytes": 1000}, STDIN, "HTTP 413: stdin of 262144 bytes is larger than 1000"),
+async def test_a_fly_on_which_one_thing_does_not_hold(tmp_path: Path) -> None:
+    """That row says so and what was seen instead, in Fly's own words where there are any."""
+
+    async def check(place: Path, settings: dict[str, Any], row: str, seen: str) -> None:
+        async with fly(place, **settings) as here:
+            examined = await examine(here)
+        assert examined.rows[row] == ("DID NOT HOLD", seen)
+        assert examined.code == 1
+
+    too_large = "HTTP 413: stdin of 262144 bytes is larger than 1000"
+    cases = (
+        ({"exec_stdin_max_bytes": 1000}, STDIN, too_large),
         ({"exec_output_max_bytes": 70_000}, OUTPUT, "64 KiB came whole"),
         ({"exit_event_shape": "none"}, EXIT_EVENT, "no event tells of the exit"),
         ({"destroyed_retention_s": 0.0}, RECORD, "HTTP 404 after 0 s"),
-    ],
-    ids=lambda value: "".join(value) if isinstance(value, dict) else "",
-)
-async def test_a_fly_on_which_one_thing_does_not_hold(
-    tmp_path: Path, settings: dict[str, Any], row: str, seen: str
-) -> None:
-    """That row says so and what was seen instead, in Fly's own words where there are any."""
-    async with fly(tmp_path, **settings) as here:
-        examined = await examine(here)
-    assert examined.rows[row] == ("DID NOT HOLD", seen)
-    assert examined.code == 1
+    )
+    await side_by_side(
+        tmp_path,
+        {row: partial(check, settings=settings, row=row, seen=seen) for settings, row, seen in cases},
+    )
 
 
 @pytest.mark.full
 @pytest.mark.skipif(os.geteuid() != 0, reason="processes are only root's when the tests are")
-@pytest.mark.parametrize(
-    ("path", "method", "skip", "row"),
-    [("/exec$", "POST", 3, OUTPUT), ("/stop$", "POST", 0, EXIT_EVENT), ("/events", "GET", 0, EXIT_EVENT)],
-)
-async def test_a_probe_that_fails_costs_its_row_alone(
-    tmp_path: Path, path: str, method: str, skip: int, row: str
-) -> None:
+async def test_a_probe_that_fails_costs_its_row_alone(tmp_path: Path) -> None:
     """When Fly refuses one call the table is there with that row not tried; unknown is not success: 2."""
-    async with fly(tmp_path) as here:
-        await here.fault(path, method, skip=skip, times=9, status=403, body={"error": "::error::no\u202e"})
-        examined = await examine(here)
-    assert examined.rows[row] == ("not tried", "HTTP 403: ::error::no\\u202e")
-    if row != OUTPUT:
-        assert {name for name, verdict in examined.verdicts().items() if verdict != "held"} == {row}
-        assert examined.code == 2
+
+    async def check(place: Path, path: str, method: str, skip: int, row: str) -> None:
+        async with fly(place) as here:
+            refusal = {"error": "::error::no\u202e"}
+            await here.fault(path, method, skip=skip, times=9, status=403, body=refusal)
+            examined = await examine(here)
+        assert examined.rows[row] == ("not tried", "HTTP 403: ::error::no\\u202e")
+        if row != OUTPUT:
+            assert {name for name, verdict in examined.verdicts().items() if verdict != "held"} == {row}
+            assert examined.code == 2
+
+    cases = (
+        ("/exec$", "POST", 3, OUTPUT),
+        ("/stop$", "POST", 0, EXIT_EVENT),
+        ("/events", "GET", 0, EXIT_EVENT),
+    )
+    await side_by_side(
+        tmp_path,
+        {
+            path: partial(check, path=path, method=method, skip=skip, row=row)
+            for path, method, skip, row in cases
+        },
+    )
 
 
 async def test_missing_image(tmp_path: Path) -> None:

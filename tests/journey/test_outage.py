@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.fly import APP, TOKEN, eventually
+from tests.support.side_by_side import side_by_side
 from tests.support.step import CREDENTIAL, bash, script, stage
 
 from flaude_action import MachineConfig, RepoSpec, run_and_destroy
@@ -188,11 +189,12 @@ async def test_two_minutes(tmp_path: Path) -> None:
 
     Each is longer than the guest would hold for nobody.
     """
-    cases = _while_it_works, _last_answer_lost, partial(_last_answer_lost, asked=3)
-    async with asyncio.TaskGroup() as tasks:
-        for number, case in enumerate(cases):
-            (place := tmp_path / str(number)).mkdir()
-            tasks.create_task(case(place))
+    cases = {
+        "it works": _while_it_works,
+        "the first part was lost": _last_answer_lost,
+        "a later part was lost": partial(_last_answer_lost, asked=3),
+    }
+    await side_by_side(tmp_path, cases)
 
 
 async def _while_it_works(place: Path) -> None:
