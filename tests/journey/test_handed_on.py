@@ -6,10 +6,12 @@ import base64
 import json
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.corpus import ALWAYS
+from tests.support.side_by_side import side_by_side
 from tests.support.step import CREDENTIAL, bash, script, stage
 
 if TYPE_CHECKING:
@@ -127,10 +129,14 @@ def spoilt(name: str) -> dict[str, Any]:
     return {"path": "/exec$", "asks": f'"{name}"', "action": "alter", "find": find, "put": r"\1AAAA"}
 
 
-@pytest.mark.parametrize("lost", ["changeset", "patch", "transcript"])
-async def test_what_comes_whole_is_kept(tmp_path: Path, lost: str) -> None:
+async def test_what_comes_whole_is_kept(tmp_path: Path) -> None:
     """Lost work makes the step red, whichever part of it is lost; what changed is known in any case."""
-    async with stage(tmp_path) as here:
+    parts = "changeset", "patch", "transcript"
+    await side_by_side(tmp_path, {lost: partial(_all_but_one, lost=lost) for lost in parts})
+
+
+async def _all_but_one(folder: Path, lost: str) -> None:
+    async with stage(folder) as here:
         await here.fly.fault(**spoilt(lost), times=ALWAYS)
         ended = await here.step()
         left = await here.machines_left()

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.runner import StepLog
+from tests.support.side_by_side import side_by_side
 from tests.support.step import CREDENTIAL, FIX, GITHUB_TOKEN, ROOT, bash, launch, post, script, stage
 
 if TYPE_CHECKING:
@@ -114,20 +116,9 @@ async def test_failure_is_named_and_placed(tmp_path: Path) -> None:
     assert ended.outputs.keys() >= ALWAYS_SET
 
 
-@pytest.mark.parametrize(
-    ("trouble", "fails"),
-    [
-        ("refused", False),
-        ("refused", True),
-        # each reads on for the 20 s that a log gets
-        pytest.param("lost", False, marks=pytest.mark.full),
-        pytest.param("lost", True, marks=pytest.mark.full),
-    ],
-)
-async def test_verdict_does_not_need_the_log(tmp_path: Path, trouble: str, fails: bool) -> None:
-    """A token that may not read logs, or logs that are all lost, change nothing but add a warning."""
+async def _without_the_log(folder: Path, trouble: str, fails: bool) -> None:
     turns = script(NO_CREDIT) if fails else FIX
-    async with stage(tmp_path, turns, logs_readable=trouble != "refused") as here:
+    async with stage(folder, turns, logs_readable=trouble != "refused") as here:
         if trouble == "lost":
             nothing = {"data": [], "meta": {}}
             await here.fly.fault(r"/logs\b", times=1000, action="respond", status=200, body=nothing)
@@ -137,6 +128,19 @@ async def test_verdict_does_not_need_the_log(tmp_path: Path, trouble: str, fails
     assert ended.outputs["log_complete"] == "false"
     assert [text for text in ended.of_level("warning") if "log_stream_lost" in text]
     assert ended.seconds < 40
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_verdict_does_not_need_the_log(tmp_path: Path, fails: bool) -> None:
+    """A token that may not read logs changes nothing but adds a warning."""
+    await _without_the_log(tmp_path, "refused", fails)
+
+
+@pytest.mark.full
+async def test_verdict_does_not_need_lines(tmp_path: Path) -> None:
+    """Nor do logs that are all lost. Each reads on for the 20 s that a log gets."""
+    cases = {f"{fails=}": partial(_without_the_log, trouble="lost", fails=fails) for fails in (False, True)}
+    await side_by_side(tmp_path, cases)
 
 
 async def test_secrets_go_where_they_must_and_nowhere_else(tmp_path: Path) -> None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.patches import applied
 from tests.support.step import bash, script, stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.step import Ended, Stage
-
 FIX = bash("echo fixed > answer.txt; rm README.md")
 ODD = {
     "random": ("head -c 70000000 /dev/urandom > core.1234", "`core.1234` (66.8 MiB, too large)"),
     "sparse": ("truncate -s 4G data.img", "`data.img` (4 GiB, too large)"),
-    "many large": (
-        "for n in 1 2 3 4; do head -c 18${n}00000 /dev/urandom > $n.bin; done",
-        "`4.bin` (17.5 MiB, too large), `3.bin` (17.5 MiB, too large)",
-    ),
     "a folder .GIT": ("mkdir .GIT; echo x > .GIT/x", "`.GIT/x` (2 bytes, git takes no such name)"),
     "a folder git~1": ("mkdir git~1; echo x > git~1/x", "`git~1/x` (2 bytes, git takes no such name)"),
     "a tracked file": (
@@ -33,18 +27,6 @@ ODD = {
         "(too many folders deep)",
     ),
 }
-
-
-def applied(here: Stage, ended: Ended) -> dict[str, str]:
-    """The files, with their status, after the patch on a fresh checkout of the base."""
-    fresh = here.folder / "fresh"
-    git = ["git", "-C", str(fresh)]
-    subprocess.run(["git", "clone", "-q", str(here.folder / "source"), str(fresh)], check=True)
-    patch = str(ended.workspace / ended.outputs["patch_file"])
-    subprocess.run([*git, "apply", "--check", patch], check=True)
-    subprocess.run([*git, "apply", "--index", patch], check=True)
-    told = subprocess.check_output([*git, "diff", "--cached", "--name-status"], text=True)
-    return {path: status for status, path in (line.split("\t") for line in told.splitlines())}
 
 
 @pytest.mark.parametrize(("odd", "words"), ODD.values(), ids=ODD)
@@ -63,7 +45,7 @@ async def test_one_odd_file_does_not_lose_the_rest(tmp_path: Path, odd: str, wor
     assert changed.pop("answer.txt") == "A"
     if "README.md" not in odd:
         assert changed.pop("README.md") == "D"
-    assert changed.keys() <= {"1.bin", "2.bin"}
+    assert changed == {}
 
 
 async def test_zeros_are_carried(tmp_path: Path) -> None:
