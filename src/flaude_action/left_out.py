@@ -26,6 +26,8 @@ _WHY = {
     "unreadable": "not readable",
     "too_many": "too many files",
     "git_refused": "git does not take it",
+    "no_file": "a pipe, a socket or a device",
+    "repository": "a repository of its own",
 }
 
 

@@ -20,6 +20,7 @@ from flaude_guest.checks import no_room
 from flaude_guest.comparison import CollectFailed, Comparison
 from flaude_guest.patch import taken
 from flaude_guest.staging import Staging, over
+from flaude_guest.traps import remove_traps
 
 if TYPE_CHECKING:
     from flaude_guest.comparison import Change
@@ -42,30 +43,32 @@ _REOPEN = Path(__file__).resolve().parent / "reopen.py"
 class Changeset:
     """What the result tells; the document and the patch are in files.
 
-    Not part of the change are `repositories_inside`, folders with a repository of their own,
-    `special_files`, tracked files that became a pipe, a socket or a device, and what is `left_out`. `paths`
-    are the first of those that changed, `left_out` the first `{path, why, size}` of `left_out_count`.
+    Not part of the change are `repositories_inside`, folders with a repository that was there before the
+    agent, and what is `left_out`. `paths` are the first of those that changed, `left_out` the first
+    `{path, why, size}` of `left_out_count`.
     """
 
     digest: str
     files: int
     patch_bytes: int
     repositories_inside: int
-    special_files: int
     paths: list[str] = field(default_factory=list)
     left_out: list[dict[str, Any]] = field(default_factory=list)
     left_out_count: int = 0
 
 
-def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path) -> Changeset:
+def take(
+    git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path, since: float = 0.0
+) -> Changeset:
     """Compare `worktree` with its base; writes `changeset` and `patch` into the state folder.
 
-    Raises CollectFailed, and git.CutShort when time is up.
+    `since` is when the agent's work began, in seconds of this machine's clock. Raises CollectFailed, and
+    git.CutShort when time is up.
     """
     scratch, names = places.state / "changeset.scratch", ("patch", "changeset")
     parts = [places.state / (name + ".part") for name in names]
     try:
-        compare, staged = _staged(git, places, fetched, worktree, index, scratch)
+        compare, staged = _staged(git, places, fetched, worktree, index, scratch, since)
         changes = _carried(compare, staged)
         changes, patch_sha256, patch_bytes = _write_patch(compare, staged, changes, scratch, parts[0])
         document: dict[str, Any] = {
@@ -90,7 +93,6 @@ def take(git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path
         len(changes),
         patch_bytes,
         staged.repositories_inside,
-        staged.special_files,
         _told([change.path for change in changes[:PATHS_MAX]]),
         document["left_out"][:TOLD_MAX],
         staged.left_out.count,
@@ -122,7 +124,7 @@ def open_private(path: Path) -> IO[bytes]:
 
 
 def _staged(
-    git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path, scratch: Path
+    git: Git, places: Places, fetched: Fetched, worktree: Path, index: Path, scratch: Path, since: float
 ) -> tuple[Comparison, Staging]:
     """The comparison, its index brought to what the folder holds.
 
@@ -130,13 +132,13 @@ def _staged(
     to give the agent the right to read its own files, to begin anew, and to see that nothing is missed.
     """
 
-    odd = staging.odd_rules(worktree)
+    traps = remove_traps(worktree)
 
     def begin() -> tuple[Comparison, Staging]:
         _make_scratch(scratch, places, index)
         compare = Comparison(git, places.agent, fetched, worktree, scratch)
-        staged = Staging(compare, content_max_bytes())
-        staged.replace_rules(odd)
+        staged = Staging(compare, content_max_bytes(), since)
+        staged.replace_traps(traps)
         return compare, staged
 
     compare, staged = begin()

@@ -7,6 +7,7 @@ are the supervisor's.
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from typing import TYPE_CHECKING, Callable
@@ -62,6 +63,7 @@ class Journey:
         self._outcome = Outcome(secrecy=output.secrecy)
         self._main: Fetched | None = None
         self._cwd = places.work
+        self._began = math.inf  # the agent
 
     def go(self, problem: checks.Problem | None) -> Outcome:
         """Do the work; never raises. `problem` is what the machine's own checks found."""
@@ -161,7 +163,7 @@ class Journey:
     def _agent(self) -> None:
         if not self._job.agent.project_settings:
             workspace.make_claude_config(self._places)
-        kills = memory.Kills()
+        kills, self._began = memory.Kills(), time.time()
         transcript = Transcript(self._places.state / "transcript")
         try:
             agent = Agent(self._processes, self._places, self._job, self._output)
@@ -194,14 +196,11 @@ class Journey:
             return
         git = Git(self._processes, self._places, self._collect_watch())
         try:
-            taken = changeset.take(git, self._places, self._main, self._cwd, self._index)
+            taken = changeset.take(git, self._places, self._main, self._cwd, self._index, self._began)
             self._outcome.changeset_taken(taken)
-            for count, what in (
-                (taken.repositories_inside, "folders with a repository of their own"),
-                (taken.special_files, "files that became a pipe, a socket or a device"),
-            ):
-                if count:
-                    self._output.say("not part of the change: %d %s" % (count, what))
+            if taken.repositories_inside:
+                told = "not part of the change: folders that had a repository of their own before, %d"
+                self._output.say(told % taken.repositories_inside)
             for row in taken.left_out:
                 self._output.say("left out of the change: %(path)s (%(why)s, %(size)d bytes)" % row)
         except CutShort:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TOO_LARGE, NAME_REFUSED, TOO_DEEP = "too_large", "name_refused", "too_deep"
 UNREADABLE, TOO_MANY, GIT_REFUSED = "unreadable", "too_many", "git_refused"
+NO_FILE, REPOSITORY = "no_file", "repository"
 
 ROWS_MAX = 1000
 """As many are named in the changeset's document; all are counted."""

@@ -7,11 +7,11 @@ What git does not take, or must not be given, is noted in a `LeftOut` and passed
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import stat
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Mapping, NamedTuple, Sequence
 
 from flaude_guest import left_out
@@ -28,11 +28,6 @@ PATH_MAX_BYTES = 4095
 TRIES_S = 20.0
 """How long git is asked again, with fewer paths, to find those that it does not take."""
 
-RULES_MAX_BYTES = 1024 * 1024
-"""git reads a whole `.gitignore` or `.gitattributes`, each line of it as a pattern."""
-RULES_SEARCH_S = 0.5
-
-_RULES = (".gitignore", ".gitattributes")
 _REFUSED = "Ignoring path "
 _STUMBLED = re.compile(r"Unable to process path (.+)|'(.+)'", re.DOTALL)
 _NO_ROOM = ("No space left on device", "Disk quota exceeded")
@@ -49,19 +44,23 @@ class Differences(NamedTuple):
 
 
 class Staging:
-    """Works on a comparison's index. No file of more than `file_max` bytes is given to git."""
+    """Works on a comparison's index. No file of more than `file_max` bytes is given to git.
 
-    def __init__(self, compare: Comparison, file_max: int) -> None:
+    A repository in a folder that is older than `since`, in seconds of this machine's clock, is none of the
+    agent's: it is passed over and counted.
+    """
+
+    def __init__(self, compare: Comparison, file_max: int, since: float) -> None:
         self._compare = compare
         self._file_max = file_max
+        self._since = since
         self._few: frozenset[bytes] | None = None
         self.left_out = LeftOut()
         self.repositories_inside = 0
-        self.special_files = 0
 
-    def replace_rules(self, odd: Mapping[bytes, int]) -> None:
+    def replace_traps(self, traps: Mapping[bytes, int]) -> None:
         """Put the base's file, if it has one, into the place of each of these, which are left out."""
-        for path, size in odd.items():
+        for path, size in traps.items():
             self.left_out.add(path, left_out.TOO_LARGE if size else left_out.GIT_REFUSED, size)
             with contextlib.suppress(CollectFailed):  # it is none of the base's
                 self._compare.ask("checkout-index", "--force", "-z", "--stdin", stdin=ended([path]))
@@ -123,27 +122,46 @@ class Staging:
             self.left_out.add(path, why, status.st_size if status is not None else 0)
 
     def _differences(self) -> Differences:
-        """What the index does not have as the folder has it, and what may be given to git of that.
-
-        Folders with a repository of their own are left out; ls-files names them with a slash at the end. So
-        are tracked files that are no content any more: git takes no other one beside them.
-        """
+        """What the index does not have as the folder has it, and what may be given to git of that."""
         files = ("diff-files", "-z", "--name-only", "--ignore-submodules=all")
         gone = split(self._compare.ask(*files, "--diff-filter=D"))
         touched = split(self._compare.ask(*files, "--diff-filter=d"))
         others = NewFiles(left_out.NEW_MAX, self._few)
         self._compare.ask("ls-files", "-z", "--others", "--exclude-standard", out=others.feed)
-        special = {path for path in touched if self._is_special(path)}
+        self._note_repositories(gone, others)
         above = {folder for path in gone for folder in folders_of(path)}
-        replaced = {folder for folder in above if self._is_special(folder)}
-        special |= {path for path in gone if replaced.intersection(folders_of(path))}
-        self.repositories_inside = sum(path.endswith(b"/") for path in others.paths)
-        self.special_files = len(special)
+        special = {path for path in (*touched, *above) if self._is_special(path)}
+        for path in special:
+            self.left_out.add(path, left_out.NO_FILE)
         return Differences(
-            [path for path in gone if path not in special and path not in self.left_out],
+            [
+                path
+                for path in gone
+                if not special.intersection(folders_of(path)) and path not in self.left_out
+            ],
             self._fitting((path for path in touched if path not in special), tracked=True),
             self._fitting(self._new(others), tracked=False),
         )
+
+    def _note_repositories(self, gone: Iterable[bytes], others: NewFiles) -> None:
+        """Folders with a repository of their own, whose content git does not take.
+
+        ls-files names them with a slash at the end, and says nothing of one in the place of a tracked file.
+        """
+        new = [path for path in others.paths if path.endswith(b"/")]
+        old = [path for path in new if self._oldest(path + b".git") < self._since]
+        self.repositories_inside = len(old)
+        for path in (*new, *(path for path in gone if self._status(path + b"/.git") is not None)):
+            if path not in old:
+                self.left_out.add(path, left_out.REPOSITORY)
+
+    def _oldest(self, repository: bytes) -> float:
+        """When the oldest of what git has put there was made: use changes much of it, but never all."""
+        folder, times = self._compare.worktree / os.fsdecode(repository), []
+        with contextlib.suppress(OSError):  # it may be a file that tells where the repository is
+            times.append(folder.lstat().st_ctime)
+            times += [entry.lstat().st_ctime for entry in folder.iterdir()]
+        return min(times, default=math.inf)
 
     def _new(self, others: NewFiles) -> list[bytes]:
         """New files, no more than may be. Asked again, what was too many then is not new now."""
@@ -203,29 +221,6 @@ def _parts(batch: list[bytes], line: str) -> list[list[bytes]]:
     half = len(batch) // 2
     parts = [batch[at + 1 :], batch[at : at + 1], batch[:at]] if at >= 0 else [batch[half:], batch[:half]]
     return [part for part in parts if part]
-
-
-def odd_rules(worktree: Path) -> dict[bytes, int]:
-    """Remove the files in which git looks for rules and over which it would wait for ever or need all memory.
-
-    Path and size, which is 0 for what is no file. None of the agent's processes may be left.
-    """
-    found: dict[bytes, int] = {}
-    give_up = time.monotonic() + RULES_SEARCH_S
-    waiting = [] if worktree.is_symlink() else [worktree]  # as root nothing of the agent's is followed
-    for folder in waiting:  # it grows on the way
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting += [Path(entry.path)] if entry.name != ".git" else []
-                elif entry.name in _RULES and not entry.is_symlink():
-                    regular, size = entry.is_file(), entry.stat(follow_symlinks=False).st_size
-                    if not regular or size > RULES_MAX_BYTES:
-                        Path(entry.path).unlink()
-                        found[os.fsencode(Path(entry.path).relative_to(worktree))] = size if regular else 0
-        if time.monotonic() > give_up:
-            break
-    return found
 
 
 def over(sizes: Mapping[bytes, int], most: int) -> list[bytes]:

@@ -30,7 +30,7 @@ from flaude_guest.processes import Processes
 from flaude_guest.record import Wake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BASE = {
     "kept": "kept\n",
@@ -68,9 +68,9 @@ class Work:
         for path in (self.folder, *self.folder.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
-    def take(self) -> dict[str, dict[str, Any]]:
+    def take(self, since: float = 0.0) -> dict[str, dict[str, Any]]:
         """The changeset's entries by path; its digest and its patch are checked on the way."""
-        taken = changeset.take(self.git, self.places, self.fetched, self.folder, self.index)
+        taken = changeset.take(self.git, self.places, self.fetched, self.folder, self.index, since)
         self.taken = taken
         document = json.loads((self.places.state / "changeset").read_bytes())
         patch = (self.places.state / "patch").read_bytes()
@@ -180,13 +180,42 @@ def test_without_git_folder(work: Work) -> None:
 
 
 def test_repositories_inside_are_left_out(work: Work) -> None:
-    """A nested repository, with commits or without, is not part of the change."""
+    """A nested repository, with commits or without, is not part of the change, and named."""
     repository(work.folder / "nested", {"x": "1\n"})
     (work.folder / "bare").mkdir()
     git(work.folder / "bare", "init", "--quiet")
     (work.folder / "bare" / "file").write_text("1\n")
+    repository(work.folder / "ignored", {"x": "1\n"})
     (work.folder / "new").write_text("1\n")
     assert set(work.take()) == {"new"}
+    assert work.left_out == {"nested/": "repository", "bare/": "repository"}
+
+
+def test_a_second_work_tree_is_left_out(work: Work) -> None:
+    """In it is a file that names the repository."""
+    git(work.folder, "worktree", "add", "--quiet", "beside")
+    (work.folder / "beside" / "new").write_text("1\n")
+    assert work.take() == {}
+    assert work.left_out == {"beside/": "repository"}
+
+
+def test_repositories_that_were_there_before(work: Work) -> None:
+    """What `setup` has put there is none of the agent's work, though it may have looked into it."""
+    repository(work.folder / "tools", {"x": "1\n"})
+    begun = time.time() + 1000
+    (work.folder / "new").write_text("1\n")
+    assert set(work.take(since=begun)) == {"new"}
+    assert (work.left_out, work.taken.repositories_inside) == ({}, 1)
+
+
+def test_a_file_that_became_a_repository(work: Work) -> None:
+    """It is not said to be deleted."""
+    (work.folder / "kept").unlink()
+    git(work.folder, "init", "--quiet", "kept")
+    (work.folder / "kept" / "inner").write_text("1\n")
+    (work.folder / "new").write_text("1\n")
+    assert set(work.take()) == {"new"}
+    assert work.left_out == {"kept": "repository"}
 
 
 def test_things_that_are_no_files(work: Work) -> None:
@@ -208,6 +237,7 @@ def test_files_that_became_pipes_and_sockets(work: Work) -> None:
     os.mkfifo(work.folder / "folder" / "inner")
     (work.folder / "new").write_text("1\n")
     assert set(work.take()) == {"new"}
+    assert work.left_out == dict.fromkeys(("kept", "edited", "folder/inner"), "no_file")
 
 
 def test_a_change_that_hides_its_times_is_found(work: Work) -> None:
@@ -359,7 +389,7 @@ def test_a_folder_that_became_a_pipe(work: Work) -> None:
     os.mkfifo(work.folder / "folder")
     (work.folder / "new").write_text("1\n")
     assert set(work.take()) == {"new"}
-    assert work.taken.special_files == 1
+    assert work.left_out == {"folder": "no_file"}
 
 
 def test_files_that_are_too_large(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -532,6 +562,44 @@ def test_rules_that_git_cannot_read(work: Work, name: str, odd: str) -> None:
         (work.folder / new).write_text("1\n")
     assert set(work.take()) == {"new", "folder/new", "fresh/new"}
     assert work.left_out == {name: "git_refused" if odd == "pipe" else "too_large"}
+
+
+@pytest.mark.parametrize(
+    ("trap", "make"),
+    [
+        ("fresh/.git/HEAD", os.mkfifo),
+        ("fresh/.git/commondir", os.mkfifo),
+        ("fresh/.git/commondir", lambda path: path.symlink_to("/dev/zero")),
+        ("fresh/.git", lambda path: path.symlink_to("../held")),
+    ],
+    ids=["a pipe", "a pipe elsewhere", "a link to no end", "a link to a pipe"],
+)
+def test_what_looks_like_a_repository(work: Work, trap: str, make: Callable[[Path], None]) -> None:
+    """git would wait for ever, or read for ever, to see whether the folder is one."""
+    (work.folder / "held").mkdir()
+    os.mkfifo(work.folder / "held" / "HEAD")
+    (work.folder / "fresh").mkdir()
+    path = work.folder / trap
+    if path.name != ".git":
+        git(work.folder / "fresh", "init", "--quiet")
+        path.unlink(missing_ok=True)
+    make(path)
+    for new in ("new", "fresh/new"):
+        (work.folder / new).write_text("1\n")
+    entries = work.take()
+    assert {"new"} <= entries.keys() <= {"new", "fresh/new"}
+    assert work.left_out.keys() - {"fresh/"} == {trap}
+    assert "fresh/new" in entries or "fresh/" in work.left_out
+
+
+def test_a_trap_behind_very_many_folders(work: Work) -> None:
+    """It is looked for in all of them."""
+    for number in range(20_000):
+        (work.folder / f"d{number // 200}" / f"{number}").mkdir(parents=True)
+    os.mkfifo(work.folder / "d99" / "19999" / ".gitattributes")
+    (work.folder / "d99" / "19999" / "new").write_text("1\n")
+    assert set(work.take()) == {"d99/19999/new"}
+    assert work.left_out == {"d99/19999/.gitattributes": "git_refused"}
 
 
 @pytest.mark.parametrize("last", [1, 3, 5])

@@ -130,27 +130,30 @@ def test_a_schema_in_claude_args_is_a_schema(tmp_path: Path) -> None:
 
 
 def test_repositories_inside_are_told(tmp_path: Path) -> None:
-    """A repository that the agent made in its folder is not part of the change, and the log says so."""
+    """A repository that the agent made is work that does not arrive; one of `setup`'s is none, and told."""
     sha = repository(tmp_path / "up", {"a": "1\n"})
     program = agent(tmp_path, "say init; git init -q inside; touch inside/file; say result")
     with guest(tmp_path / "g", claude=program) as g:
-        g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)]))
+        put = "git init -q tools; touch tools/file"
+        g.ask("provision", stdin=job(setup=put, repositories=[pinned(tmp_path / "up", sha)]))
         result = g.result()
-    assert result["ok"] is True
-    assert result["changeset"]["files"] == 0
-    assert "[flaude] not part of the change: 1 folders with a repository of their own" in g.lines()
+    assert (result["error"]["type"], result["changeset"]["files"]) == ("collect_failed", 0)
+    assert [(row["path"], row["why"]) for row in result["changeset"]["left_out"]] == [
+        ("inside/", "repository")
+    ]
+    told = "[flaude] not part of the change: folders that had a repository of their own before, 1"
+    assert told in g.lines()
 
 
 def test_files_that_became_pipes_are_told(tmp_path: Path) -> None:
-    """A file that the agent replaced by a pipe is not part of the change, and the log says so."""
+    """A file that the agent replaced by a pipe is work that does not arrive either."""
     sha = repository(tmp_path / "up", {"a": "1\n", "b": "1\n"})
     program = agent(tmp_path, "say init; rm a; mkfifo a; echo 2 > b; say result")
     with guest(tmp_path / "g", claude=program) as g:
         g.ask("provision", stdin=job(repositories=[pinned(tmp_path / "up", sha)]))
         result = g.result()
-    assert result["ok"] is True, result
-    assert result["changeset"]["files"] == 1
-    assert "[flaude] not part of the change: 1 files that became a pipe, a socket or a device" in g.lines()
+    assert (result["error"]["type"], result["changeset"]["paths"]) == ("collect_failed", ["b"])
+    assert result["changeset"]["left_out"] == [{"path": "a", "why": "no_file", "size": 0}]
 
 
 def slow_git(folder: Path) -> dict[str, str]:

@@ -22,6 +22,12 @@ ODD = {
         "git checkout -q README.md; truncate -s 4G README.md",
         "`README.md` (4 GiB, too large)",
     ),
+    "a repository": ("git init -q app; echo 1 > app/main.py", "`app/` (a repository of its own)"),
+    "a second work tree": (
+        "git worktree add -q wt && echo 1 > wt/new",
+        "`wt/` (a repository of its own)",
+    ),
+    "a pipe": ("git checkout -q README.md; rm README.md; mkfifo README.md", "`README.md` (a pipe,"),
     "nested": (
         "python3 -c \"import os\nfor n in range(3000): os.mkdir('d'); os.chdir('d')\"",
         "(too many folders deep)",

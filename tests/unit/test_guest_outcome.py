@@ -106,7 +106,7 @@ def test_denied_tools(denied: int, files: int | None, type_: str | None, warned:
         json.dumps(TURN), json.dumps({**GOOD, "permission_denials": [{"tool_name": "Edit"}] * denied})
     )
     if files is not None:
-        outcome.changeset_taken(Changeset("d" * 64, files, 0, 0, 0))
+        outcome.changeset_taken(Changeset("d" * 64, files, 0, 0))
     told = document(outcome)
     assert (told["error"] or {}).get("type") == type_
     assert told["exit_code"] == (1 if type_ else 0)
@@ -117,7 +117,7 @@ def test_denied_tools_do_not_hide_another_failure() -> None:
     """A run that failed anyway keeps its type, and the denied tools stay a warning."""
     failed = {**GOOD, "subtype": "error_max_turns", "permission_denials": [{"tool_name": "Edit"}]}
     outcome = outcome_of(json.dumps(TURN), json.dumps(failed))
-    outcome.changeset_taken(Changeset("d" * 64, 0, 0, 0, 0))
+    outcome.changeset_taken(Changeset("d" * 64, 0, 0, 0))
     told = document(outcome)
     assert told["error"]["type"] == "max_turns_reached"
     assert [warning["type"] for warning in told["warnings"]] == ["permission_blocked"]
@@ -166,7 +166,7 @@ def test_what_was_left_out_is_a_failure(before: bool) -> None:
     if before:
         outcome.fail("run_timeout", "agent")
     changed = ["a", "b sk-secret-1234"]
-    outcome.changeset_taken(Changeset("d" * 64, 2, 0, 0, 0, changed, LEFT_OUT, 7))
+    outcome.changeset_taken(Changeset("d" * 64, 2, 0, 0, changed, LEFT_OUT, 7))
     told = document(outcome)
     assert told["ok"] is False
     assert told["error"]["type"] == ("run_timeout" if before else "collect_failed")
