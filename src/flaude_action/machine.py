@@ -216,8 +216,8 @@ async def destroy(
 ) -> str:
     """Destroy a machine and see it gone: `destroyed`, `already_gone` or `leaked:<id>`. Never raises.
 
-    A Fly that gives no answer at all is asked again until `patience` ends: in an outage a machine that was
-    released goes by itself, and is seen to have gone.
+    A Fly that is in trouble, or gives no answer at all, is asked again until `patience` ends: in an outage a
+    machine that was released goes by itself, and is seen to have gone.
     """
     gone = _destroy(fly, app, machine, patience or Deadline.after(0))
     seen = await patiently(gone, (cancellation or Cancellation()).wait(), DESTROY_HURRIED_S)
@@ -226,21 +226,21 @@ async def destroy(
 
 async def _destroy(fly: Fly, app: str, machine: FlyMachine, patience: Deadline) -> str:
     """How it went; "" when the machine was not seen to be gone."""
-    asking = Patience(patience)
+    asking, accepted = Patience(patience), False
     while True:
         try:
             await fly.destroy_machine(app, machine.id)
-            break
+            accepted = True
+            answer = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S,
+                                    retry_for=DESTROY_CONFIRM_S)  # fmt: skip
+            return "destroyed" if answer is not None else ""
         except FlyAPIError as error:
             if error.status_code == 404:
-                return "already_gone"
-            if error.status_code != 0 or patience.passed:
+                return "destroyed" if accepted else "already_gone"
+            try:
+                if not may_pass(error):
+                    raise
+                await asking.wait_out(error)
+            except FlyAPIError:
                 log.warning("destroying machine %s: %s", machine.id, error)
                 return ""
-            await asking.wait_out(error)
-    try:
-        answer = await fly.wait(app, machine.id, ("destroyed",), machine.instance_id, DESTROY_CONFIRM_S,
-                                retry_for=DESTROY_CONFIRM_S)  # fmt: skip
-    except FlyAPIError as error:
-        return "destroyed" if error.status_code == 404 else ""
-    return "destroyed" if answer is not None else ""

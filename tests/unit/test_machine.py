@@ -13,6 +13,7 @@ import stamina
 from tests.support.scripted_http import ScriptedTransport, Step
 
 from flaude_action import machine as module
+from flaude_action import waiting
 from flaude_action.errors import FlyAPIError
 from flaude_action.fly import Fly
 from flaude_action.fly_models import Machine as FlyMachine
@@ -183,3 +184,22 @@ async def test_destroying_takes_no_longer_than_the_runner_gives(
     cancellation.request()
     assert await going == f"leaked:{MACHINE['id']}"
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_trouble_while_destroying_is_waited_out(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Not only no answer at all: in an outage most answers come from what stands before Fly."""
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.01)
+    monkeypatch.setattr(module, "DESTROY_CONFIRM_S", 0)
+    steps = said(status), said(status), OK, said(status), OK, state("destroyed")
+    scripted = ScriptedTransport(steps)
+    fly = Fly("fm2_x", transport=scripted, retry_for=0.0)
+    assert await destroy(fly, "app", FlyMachine.parse(MACHINE), None, Deadline.after(60)) == "destroyed"
+    assert len(asked(scripted)) == len(steps)
+
+
+async def test_a_refusal_to_destroy_is_told_at_once() -> None:
+    """A lease of somebody else's does not go by itself."""
+    fly = Fly("fm2_x", transport=ScriptedTransport([said(409), OK]), retry_for=0.0)
+    leaked = f"leaked:{MACHINE['id']}"
+    assert await destroy(fly, "app", FlyMachine.parse(MACHINE), None, Deadline.after(60)) == leaked
