@@ -12,7 +12,7 @@ from flaude_guest.protocol import COLLECT_MAX_BYTES
 
 ENVELOPE_BYTES: Final = 512
 """An answer's text around the data of one part, generously."""
-LEAST_BYTES: Final = 12 * 1024
+LEAST_BYTES: Final = 8 * 1024
 """No Fly was seen to carry less: what fails at this size fails for another reason."""
 WORTH: Final = 8
 """A larger size is looked for only while so many more answers of the present one are due."""

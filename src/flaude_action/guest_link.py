@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,7 +56,8 @@ class Exec(Protocol):
 class Status:
     """The guest's phase and, once there is one, its result.
 
-    `result` is None until the guest has one; `tampered` says that one came whose digest was wrong.
+    `result` is None until the guest has one; `tampered` says that one came whose digest was wrong. A result
+    that is too large for this answer has only its size and its sha256 here.
     """
 
     seq: int
@@ -65,6 +65,8 @@ class Status:
     times: dict[str, list[float | None]]
     result: dict[str, Any] | None = None
     tampered: bool = False
+    result_bytes: int = 0
+    result_sha256: str = ""
 
 
 class GarbledAnswer(GuestError):
@@ -151,10 +153,13 @@ class GuestLink:
         await self._ask(["release"], timeout=EXEC_TIMEOUT_S)
 
     async def _ask_again(
-        self, words: list[str], patience: Patience, *, stdin: str = "", not_yet_s: float = math.inf
+        self, words: list[str], patience: Patience, *, stdin: str = "", not_yet_s: float | None = None
     ) -> dict[str, Any]:
-        """Ask as long as it is worth repeating; asking twice does no verb any harm."""
-        garbled, not_yet = 0, Deadline.after(not_yet_s)
+        """Ask as long as it is worth repeating; asking twice does no verb any harm.
+
+        That nothing runs there yet is no trouble for `not_yet_s`.
+        """
+        garbled, not_yet = 0, Deadline.after(not_yet_s or 0.0)
         while True:
             try:
                 timeout = patience.deadline.within(EXEC_TIMEOUT_S)
@@ -165,11 +170,13 @@ class GuestLink:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
             except FlyAPIError as error:
-                if error.status_code in _NOT_YET and not_yet.passed:
-                    raise
+                if not_yet_s is not None and error.status_code in _NOT_YET:
+                    if not_yet.passed or patience.deadline.passed:
+                        raise
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                    continue
                 await wait_out(error, patience)
-                if may_pass(error):  # it says nothing of the machine
-                    not_yet = Deadline.after(not_yet_s)
+                not_yet = Deadline.after(not_yet_s or 0.0)  # it said nothing of the machine
             else:
                 patience.answered()
                 return answer
@@ -194,12 +201,9 @@ class GuestLink:
 
 async def wait_out(error: FlyAPIError, patience: Patience) -> None:
     """Pause before asking again. Raises the error when that would not help, or patience is at its end."""
-    if not waits(error) or (error.status_code in _NOT_YET and patience.deadline.passed):
+    if not waits(error):
         raise error
-    if error.status_code in _NOT_YET:
-        await asyncio.sleep(RETRY_PAUSE_S)
-    else:
-        await patience.wait_out(error)
+    await patience.wait_out(error)
 
 
 def waits(error: FlyAPIError) -> bool:
@@ -222,7 +226,8 @@ def _guest_error(problem: dict[str, Any]) -> GuestError:
 def _status(document: dict[str, Any]) -> Status:
     result = document.get("result")
     result = result if isinstance(result, dict) else None
-    genuine = result is not None and document.get("result_digest") == digest(result)
+    told, size = document.get("result_digest"), document.get("result_bytes")
+    genuine = result is not None and told == digest(result)
     seq, times = document.get("seq"), document.get("times")
     return Status(
         seq=seq if isinstance(seq, int) else 0,
@@ -230,6 +235,8 @@ def _status(document: dict[str, Any]) -> Status:
         times=_spans(times),
         result=result if genuine else None,
         tampered=result is not None and not genuine,
+        result_bytes=size if type(size) is int and result is None and isinstance(told, str) else 0,
+        result_sha256=str(told).removeprefix("sha256:"),
     )
 
 

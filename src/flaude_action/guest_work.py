@@ -9,11 +9,14 @@ import asyncio
 import logging
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.fly_errors import may_pass
 from flaude_action.guest_files import Coming, GuestFiles
+from flaude_action.guest_link import GarbledAnswer
+from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import PHASES
 
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 FILES = {"patch": "changes.patch", "changeset": "changeset.json", "transcript": "transcript.jsonl"}
 """The guest's files in the order of their worth, and their names in the run's folder."""
 MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_RESULT_BYTES = 8 * 1024 * 1024
 RETRY_PAUSE_S = 0.5
 OUTAGE_S = 180.0
 """The longest that Fly may be out of reach when the work is, or must be, over; the guest holds it longer."""
@@ -93,6 +97,7 @@ class GuestWork:
         self._patience.end_after(self._timeout_s + OUTAGE_S)
         await self._until_result()
         self._patience.deadline, self._patience.most_s = in_all, OUTAGE_S
+        await self._fetch_result()
         await self.collect(FILES)
         await self._release()
 
@@ -104,13 +109,14 @@ class GuestWork:
             async with asyncio.timeout(seconds):
                 if self.result is None:
                     self._see(await self._link.interrupt(deadline))
+                    await self._fetch_result()
                 await self.collect(["patch", "changeset"])
         except (TimeoutError, FlyAPIError, GuestError) as error:
             self.problems.append(f"The interrupted run's files could not be fetched: {type(error).__name__}.")
 
     async def _until_result(self) -> None:
         troubles = 0
-        while self.status is None or (self.result is None and not self.status.tampered):
+        while self.status is None or not (self.result or self.status.tampered or self.status.result_bytes):
             after = self.status.seq if self.status is not None else -1
             try:
                 self._see(await self._link.status(after))
@@ -126,6 +132,26 @@ class GuestWork:
                 if troubles >= (GUEST_TROUBLES if isinstance(error, GuestError) else STATUS_TROUBLES):
                     raise _met_later(error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _fetch_result(self) -> None:
+        """One that was too large for a status comes as a file does; so it is told by no file's name."""
+        status = self.status
+        if status is None or not status.result_bytes or self.result is not None:
+            return
+        path = self._folder / "result.json"
+        coming = Coming("result", status.result_bytes, status.result_sha256, path)
+        try:
+            if status.result_bytes <= MAX_RESULT_BYTES:
+                await self._files.fetch([coming], self._patience)
+        except GuestError as error:
+            details = "The guest's result could not be fetched whole."
+            raise GuestError("collect_failed", details=details, dev=str(error)) from error
+        if isinstance(coming.failed, OSError):
+            raise GuestError("collect_failed", details="The result could not be written on the runner.")
+        result = json_of(path.read_bytes(), fraction=float) if coming.done else None
+        path.unlink(missing_ok=True)
+        genuine = isinstance(result, dict)
+        self.status = replace(status, result=result if genuine else None, tampered=not genuine)
 
     def _see(self, status: Status) -> None:
         """Raises GuestError when the guest waits for a job again: somebody restarted the machine."""
@@ -187,5 +213,8 @@ class GuestWork:
 
 
 def _met_later(error: FlyAPIError | GuestError) -> FlyAPIError | GuestError:
-    """No answer means something else once the guest has answered before."""
+    """No answer means something else once the guest has answered before, and so does a part of one."""
+    if isinstance(error, GarbledAnswer) and error.cut_at:
+        details = f"Fly passes on {error.cut_at} characters of the guest's answers, and no more."
+        return GuestError("collect_failed", details=details, dev=error.dev)
     return GuestError("guest_lost", dev=error.dev) if error.type == "boot_marker_missing" else error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -145,19 +146,20 @@ class Control:
         return self._document(parts=parts)
 
     def _part(self, name: str, offset: int, length: int) -> dict[str, Any]:
-        known = (self._record.result or {}).get("files", {}).get(name)
-        if known is None:
+        text, files = self._record.result_text, (self._record.result or {}).get("files", {})
+        size = len(text) if name == "result" and text else files.get(name, {}).get("size")
+        if size is None:
             raise Refused("collect_failed", "There is no such file to collect.")
         if offset < 0 or length <= 0:
             raise Refused("collect_failed", "That part cannot be collected.")
-        with (self._state / name).open("rb") as file:
+        with io.BytesIO(text) if name == "result" else (self._state / name).open("rb") as file:
             file.seek(offset)
             data = file.read(length)
         return {
             "name": name,
             "offset": offset,
-            "size": known["size"],
-            "eof": offset + len(data) >= known["size"],
+            "size": size,
+            "eof": offset + len(data) >= size,
             "sha256": hashlib.sha256(data).hexdigest(),
             "data": base64.b64encode(data).decode("ascii"),
         }

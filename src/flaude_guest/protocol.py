@@ -9,7 +9,8 @@ The verbs, each one exec that answers with one JSON document (`protocol`, `nonce
 
     provision            the job on stdin                `accepted`, `repeated`
     status               [--after SEQ] [--wait S] [--settle S]
-                                                         `seq`, `phase`, `times`, `result`, `result_digest`
+                                                         `seq`, `phase`, `times`, `result`, `result_digest`,
+                                                         `result_bytes`
     interrupt            stop the agent, freeze          as status
     collect              NAME OFFSET LENGTH, once or more; all lengths together at most COLLECT_MAX_BYTES
                                                          `parts`, in that order, each with `name`, `offset`,
@@ -19,6 +20,9 @@ The verbs, each one exec that answers with one JSON document (`protocol`, `nonce
 
 `status` answers when `seq` is over SEQ, at the latest after `--wait`. A result is told at once; a phase that
 merely changed not before `--settle` seconds have passed, so that who may not ask often need not.
+A result of more than RESULT_INLINE_BYTES is null there, because nobody knows how much of an answer Fly
+carries: its canonical JSON is the file `result` of `collect`. `result_bytes` is that JSON's size, or 0 while
+there is none.
 An error is `{"protocol", "error": {"type", "message"}}` with exit code 2.
 
 The result is held `limits.hold_s` in all, or until `release`. Once all that it names has been handed over it
@@ -51,6 +55,8 @@ STATUS_WAIT_S = 20
 """The longest one `status` exec blocks; Fly cuts execs somewhere above 30 s."""
 COLLECT_MAX_BYTES = 4 * 1024 * 1024
 """One `collect` answer carries at most this many bytes before base64. How many come whole is Fly's to say."""
+RESULT_INLINE_BYTES = 12 * 1024
+"""The largest result that a status answer holds."""
 HOLD_S, HOLD_IDLE_S = 600, 60
 """How long the guest keeps its result for the host: in all, and since the host's last call."""
 

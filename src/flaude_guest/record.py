@@ -55,6 +55,7 @@ class Record:
         self.phase = "waiting"
         self.times: dict[str, list[float | None]] = {"waiting": [clock.now(), None]}
         self.result: dict[str, Any] | None = None
+        self.result_text = b""
         self.holding = Holding()
         self._closed = False
         self._digest: str | None = None
@@ -84,7 +85,11 @@ class Record:
             lines = self._output.lines + 1
             self.result = {**result, "lines": lines, "times": ended, "finished_at": clock.now()}
             self._digest = protocol.digest(self.result)
-            self.holding.begin(result.get("files", {}))
+            self.result_text = protocol.canonical_json(self.result).encode("ascii")
+            files = dict(result.get("files", {}))
+            self.holding.begin(
+                files if self._inline else {**files, "result": {"size": len(self.result_text)}}
+            )
             self._changed.notify_all()
         self._output.event({"seq": seq, "type": "result", "ok": result["ok"], "lines": lines})
 
@@ -135,6 +140,11 @@ class Record:
             self._changed.wait_for(lambda: self.result is not None, timeout=wait_s)
             return self._document()
 
+    @property
+    def _inline(self) -> bool:
+        """Whether the result goes with the status."""
+        return len(self.result_text) <= protocol.RESULT_INLINE_BYTES
+
     def _result_after(self, seq: int) -> bool:
         return self.result is not None and self._seq > seq
 
@@ -155,6 +165,7 @@ class Record:
             "seq": self._seq,
             "phase": self.phase,
             "times": {name: list(span) for name, span in self.times.items()},
-            "result": self.result,
+            "result": self.result if self._inline else None,
             "result_digest": self._digest,
+            "result_bytes": len(self.result_text),
         }

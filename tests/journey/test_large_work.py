@@ -101,6 +101,34 @@ async def test_what_fly_cuts_is_found_out_once(tmp_path: Path) -> None:
     await side_by_side(tmp_path, {f"{cap} bytes": partial(check, cap=cap) for cap in caps})
 
 
+async def test_a_result_larger_than_an_answer(tmp_path: Path) -> None:
+    """The list of files and Claude Code's last words alone may be more than Fly carries."""
+    files = bash('for n in $(seq 300); do echo x > "a_rather_long_file_name_number_$n.txt"; done')
+    words = "\n".join(f"caf\u00e9 \U0001f600 {number}" for number in range(600))
+
+    async def check(folder: Path, cap: int) -> None:
+        async with stage(folder, script(files, words), exec_output_max_bytes=cap) as here:
+            ended = await here.step()
+        assert (ended.outputs["conclusion"], ended.outputs["cleanup"]) == ("success", "destroyed")
+        assert len(json.loads(ended.outputs["changed_files"])) == 300
+        assert "caf\u00e9 \U0001f600 0" in ended.summary
+
+    await side_by_side(
+        tmp_path, {f"{cap} bytes": partial(check, cap=cap) for cap in (16 * 1024, 128 * 1024, 2**24)}
+    )
+
+
+async def test_a_cancel_keeps_work_with_a_large_result(tmp_path: Path) -> None:
+    """In the little time that there is."""
+    many = bash('for n in $(seq 900); do echo x > "a_rather_long_file_name_number_$n.txt"; done; echo > end')
+    turns = script(many, bash("sleep 30"), "Too late.")
+    async with stage(tmp_path, turns, rate_limits=True, exec_output_max_bytes=256 * 1024) as here:
+        running = await here.start()
+        await here.fly.has_file("workspace/*/end")
+        ended = await cancelled_in_time(here.fly, running)
+    assert len(json.loads(ended.outputs["changed_files"])) == 901
+
+
 DATA = r'data\\": \\"'
 SPOILT: dict[str, dict[str, Any]] = {
     "a wrong chunk": {"action": "alter", "find": DATA + "....", "put": DATA + "AAAA"},
