@@ -13,7 +13,7 @@ from flaude_action.held_credentials import RUNNER_ONLY, held_credentials, told_a
 from flaude_action.machine_size import SIZES, memory_limits, nearest_memory
 from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
-from flaude_guest.protocol import CONFIGURING_VARIABLES, configuring_flags
+from flaude_guest.protocol import configuring_members, configuring_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -153,9 +153,9 @@ def _agent_rule(inputs: Inputs, given: Mapping[str, str]) -> Iterator[tuple[str,
     always = inputs.project_settings == "always"
     for problem in wrong_claude_args(inputs.claude_args, frozenset(given), project_settings=always):
         yield "claude_args", problem
-    if not always and inputs.settings and configuring_flags(["--settings", inputs.settings]):
-        yield "settings", Refused(f"A variable in its `env` {LETS_IN}", f"Leave it out, {UNLESS}")
-    for name in [] if always else sorted(inputs.env.keys() & CONFIGURING_VARIABLES):
+    for name in [] if always or not inputs.settings else configuring_members(inputs.settings):
+        yield "settings", Refused(f"{quoted(name)} in it {LETS_IN}", f"Leave it out, {UNLESS}")
+    for name in [] if always else configuring_variables(inputs.env):
         yield "env", Refused(f"{quoted(name)} {LETS_IN}", f"Leave it out, {UNLESS}")
     for name in ("timeout", "idle_timeout"):
         if getattr(inputs, name) > DAY_S:

@@ -19,7 +19,6 @@ from flaude_action.errors import ConfigError, GuestError
 from flaude_action.repo_spec import RepoSpec, reveal
 from flaude_action.untrusted import quoted
 from flaude_guest.protocol import (
-    CONFIGURING_VARIABLES,
     ENV_DEADLINE_S,
     ENV_NONCE,
     ENV_PROVISION_S,
@@ -28,6 +27,8 @@ from flaude_guest.protocol import (
     PROTOCOL,
     PROVISION_WINDOW_S,
     configuring_flags,
+    configuring_members,
+    configuring_variables,
 )
 
 if TYPE_CHECKING:
@@ -125,10 +126,9 @@ class MachineConfig:
 
     def _configured_by_files(self) -> list[str]:
         found = [f"claude_args: {flag}" for flag in configuring_flags(self.claude_args)]
-        found += [f"env: {name}" for name in sorted(self.env.keys() & CONFIGURING_VARIABLES)]
-        if self.settings and configuring_flags(["--settings", self.settings]):
-            found.append("settings, which must be JSON,")
-        return found
+        found += [f"env: {name}" for name in configuring_variables(self.env)]
+        members = configuring_members(self.settings) if self.settings else []
+        return found + [f"settings: {name}" if name else "settings, which must be JSON," for name in members]
 
     @property
     def repositories(self) -> tuple[RepoSpec, ...]:

@@ -18,7 +18,7 @@ from flaude_guest import clock
 from flaude_guest.conversation import Conversation
 from flaude_guest.events import parse
 from flaude_guest.judgement import LINGER, REFUSED
-from flaude_guest.protocol import CONFIGURING_VARIABLES
+from flaude_guest.protocol import configuring_variables
 from flaude_guest.rendering import render
 from flaude_guest.stream import EVENT_MAX_BYTES, TEXT_LINE_MAX_BYTES, Lines, Transcript
 
@@ -113,7 +113,7 @@ def environment(places: Places, job: Job) -> dict[str, str]:
         ours["IS_SANDBOX"] = "1"  # the machine is the sandbox; without it root may not skip permissions
     ground = base_environment(places, job)
     if not job.agent.project_settings:
-        ground = {name: value for name, value in ground.items() if name not in CONFIGURING_VARIABLES}
+        ground = {name: ground[name] for name in ground.keys() - set(configuring_variables(ground))}
         ours["CLAUDE_CONFIG_DIR"] = str(places.claude_config)
     return {**defaults, **ground, **ours, **job.credentials}
 

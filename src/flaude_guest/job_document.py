@@ -172,7 +172,7 @@ def _agent(agent: _Fields) -> AgentOptions:
     if not project_settings:
         if protocol.configuring_flags(claude_args):
             raise agent.wrong("claude_args")
-        if settings and protocol.configuring_flags(["--settings", settings]):
+        if settings and protocol.configuring_members(settings):
             raise agent.wrong("settings")
     return AgentOptions(
         session_id=session_id,

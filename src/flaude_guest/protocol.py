@@ -75,12 +75,17 @@ _FILE_FLAGS = frozenset({
 })  # fmt: skip
 JSON_OR_FILE_FLAGS = frozenset({"--settings", "--mcp-config", "--agents"})
 """Their values are taken for a file's name unless they are JSON."""
-CONFIGURING_VARIABLES = frozenset({
-    "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "CLAUDE_CODE_PLUGIN_DIRS",
-    "CLAUDE_COWORK_MEMORY_PATH_OVERRIDE", "CLAUDE_CODE_SHELL", "CLAUDE_CODE_SHELL_PREFIX", "CLAUDE_ENV_FILE",
-    "BUN_OPTIONS", "BUN_INSPECT_PRELOAD",
+_VARIABLES = frozenset({
+    "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "CLAUDE_COWORK_MEMORY_PATH_OVERRIDE", "CLAUDE_CODE_SHELL",
+    "CLAUDE_CODE_SHELL_PREFIX", "ANTHROPIC_PROFILE", "BUN_OPTIONS", "BUN_INSPECT_PRELOAD",
 })  # fmt: skip
-"""Variables that name a file or folder which Claude Code, or the program it is made of, loads or runs."""
+_PLACE_VARIABLE = re.compile(
+    r"(?:ANTHROPIC|BUN|CLAUDE)_(?:\w+_)?(?:DIRS?|DIRECTORY|DIRECTORIES|FILE|PATH|ROOT|HOME)"
+)
+_NO_PLACE = frozenset({"CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR"})
+_PLACE_SETTING = re.compile(r"\w+(?:Dirs?|Directory|Directories|Files?|Paths?)")
+_REMOTE_SOURCES = ("github", "git", "url", "npm")
+_REMOTE = re.compile(r"(?:https|ssh)://.+|[\w.-]+@[\w.-]+:.+", re.DOTALL)
 
 _MARKER_WORD = "[flaude:"
 _EXIT_LINE = re.compile(r"^\[flaude:exit:(\d{1,3})\]$")
@@ -150,6 +155,12 @@ def break_markers(text: str) -> str:
     return text.replace(_MARKER_WORD, "[flaude\\:")
 
 
+def configuring_variables(names: Iterable[str]) -> List[str]:
+    """Those that name a file or folder which Claude Code, or the program it is made of, loads or runs."""
+    places = (name for name in names if name in _VARIABLES or _PLACE_VARIABLE.fullmatch(name))
+    return sorted(name for name in places if name not in _NO_PLACE)
+
+
 def configuring_flags(arguments: Sequence[str]) -> List[str]:
     """The flags among Claude Code's arguments that would let files of the repository configure it.
 
@@ -165,26 +176,43 @@ def configuring_flags(arguments: Sequence[str]) -> List[str]:
             values = [value] if equals else list(arguments[at + 1 : at + 2])
             if flag == "--mcp-config" and not equals:
                 values += _until_flag(arguments[at + 2 :])
-            if not values or not all(map(_is_own_word, values)):
+            if not values or any(map(configuring_members, values)):
                 found.append(flag)
     return found
 
 
 def _until_flag(arguments: Sequence[str]) -> List[str]:
-    flags = (at for at, word in enumerate(arguments) if word.startswith("-"))
+    flags = (at for at, word in enumerate(arguments) if word.startswith("-") and word != "-")
     return list(arguments[: next(flags, len(arguments))])
 
 
-def _is_own_word(text: str) -> bool:
-    """Whether it is a JSON object, so no file's name, that sets none of the variables which may be one."""
+def configuring_members(text: str) -> List[str]:
+    """What in a value of one of JSON_OR_FILE_FLAGS names files to load: members, or `[""]` for no JSON.
+
+    Settings, MCP servers and agents have no member of the same name with another meaning.
+    """
     try:
         document = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):
-        return False
+        return [""]
     if not isinstance(document, dict):
+        return [""]
+    env, markets = document.get("env"), document.get("extraKnownMarketplaces")
+    found = ["env." + name for name in configuring_variables(env if isinstance(env, dict) else ())]
+    found += [name for name in document if _PLACE_SETTING.fullmatch(name) and isinstance(document[name], str)]
+    if markets is not None and not (isinstance(markets, dict) and all(map(_is_remote, markets.values()))):
+        found.append("extraKnownMarketplaces")
+    agents = (each for each in document.values() if isinstance(each, dict))
+    return found + ["memory"] * any(each.get("memory") in ("project", "local") for each in agents)
+
+
+def _is_remote(market: Any) -> bool:
+    """Whether a marketplace of plugins is another repository or server, and no folder of this one."""
+    source = market.get("source") if isinstance(market, dict) else None
+    if not isinstance(source, dict) or source.get("source") not in _REMOTE_SOURCES:
         return False
-    env = document.get("env")
-    return not (isinstance(env, dict) and CONFIGURING_VARIABLES & env.keys())
+    url = source.get("url")
+    return url is None or (isinstance(url, str) and _REMOTE.fullmatch(url) is not None)
 
 
 def _no_number(_: str) -> NoReturn:

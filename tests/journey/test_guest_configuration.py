@@ -14,6 +14,7 @@ from tests.support.guest import NONCE, bash, guest, job, model, pinned, reposito
 from flaude_guest import agent
 from flaude_guest.job_document import read
 from flaude_guest.places import Places
+from flaude_guest.protocol import configuring_flags, configuring_members, configuring_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,9 +202,22 @@ FILES = {
     "plugin/hooks/hooks.json": json.dumps({"hooks": HOOK}),
     "more/CLAUDE.md": "CANARY_text_",
     "memory/MEMORY.md": "CANARY_text_",
+    ".claude/agent-memory/x/MEMORY.md": "CANARY_text_",
+    "-": json.dumps({"mcpServers": {"m": {"command": "touch", "args": ["ran.txt"]}}}),
+    "market/.claude-plugin/marketplace.json": json.dumps(
+        {"name": "m", "owner": {"name": "o"}, "plugins": [{"name": "p", "source": "./p"}]}
+    ),
+    "market/p/.claude-plugin/plugin.json": json.dumps({"name": "p", "version": "1.0.0"}),
+    "market/p/hooks/hooks.json": json.dumps({"hooks": HOOK}),
     "preload.js": "require('fs').writeFileSync('ran.txt', '')",
 }
 MORE_MD = "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD"
+MARKET = {
+    "extraKnownMarketplaces": {"m": {"source": {"source": "directory", "path": "./market"}}},
+    "enabledPlugins": {"p@m": True},
+    "env": {"CLAUDE_CODE_SYNC_PLUGIN_INSTALL": "1"},
+}
+REMEMBERING = {"x": {"description": "d", "prompt": "p", "memory": "project"}}
 
 
 LOADS = {**FILES, ".claude/settings.json": json.dumps({"hooks": HOOK})}
@@ -223,7 +237,11 @@ def test_what_is_not_named_is_not_loaded(tmp_path: Path, program: str) -> None:
     [
         (("--settings", "settings.json"), {}),
         (("--mcp-config", '{"mcpServers": {}}', "mcp.json"), {}),
+        (("--mcp-config", '{"mcpServers": {}}', "-", "--debug"), {}),
         (("--agents=agents.json",), {}),
+        (("--agents", json.dumps(REMEMBERING), "--agent", "x"), {}),
+        (("--settings", '{"autoMemoryDirectory": "{work}/memory"}'), {}),
+        (("--settings", json.dumps(MARKET)), {}),
         (("--plugin-dir", "plugin"), {}),
         (("--append-system-prompt-file=text.md",), {}),
         (("--system-prompt-file", "text.md"), {}),
@@ -244,6 +262,9 @@ def test_what_is_refused_would_load(
     work = tmp_path / "work"
     lay(work, LOADS)
     variables = {name: value.replace("{work}", str(work)) for name, value in env.items()}
+    given = [word.replace("{work}", str(work)) for word in arguments]
     with model(tmp_path, DONE) as url:
-        start(tmp_path, program, url, arguments, variables)
+        start(tmp_path, program, url, given, variables)
         assert "CANARY_" in told(url) or (work / "ran.txt").exists()
+    settings = [member for word in given if word.startswith("{") for member in configuring_members(word)]
+    assert configuring_flags(given) or configuring_variables(variables) or settings

@@ -11,7 +11,7 @@ import pytest
 from tests.support.guest import NONCE, job
 from tests.support.guest import agent as standin
 
-from flaude_guest import agent, events, protocol
+from flaude_guest import agent, events
 from flaude_guest.job_document import read
 from flaude_guest.judgement import judge
 from flaude_guest.output import Output
@@ -88,7 +88,16 @@ def test_project_settings_are_loaded_where_the_job_says_so() -> None:
     assert env["CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST"] == "1"
 
 
-@pytest.mark.parametrize("name", sorted(protocol.CONFIGURING_VARIABLES))
+CONFIGURING = (
+    "ANTHROPIC_CONFIG_DIR", "ANTHROPIC_PROFILE", "BUN_OPTIONS", "BUN_INSPECT_PRELOAD", "CLAUDE_CODE_SHELL",
+    "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "CLAUDE_CODE_PLUGIN_CACHE_DIR", "CLAUDE_CODE_PLUGIN_DIRS",
+    "CLAUDE_CODE_PLUGIN_SEED_DIR", "CLAUDE_CODE_REMOTE_MEMORY_DIR", "CLAUDE_CODE_SHELL_PREFIX",
+    "CLAUDE_CONFIG_DIR", "CLAUDE_COWORK_MEMORY_PATH_OVERRIDE", "CLAUDE_ENV_FILE",
+    "CLAUDE_SECURESTORAGE_CONFIG_DIR", "CLAUDE_SESSION_INGRESS_TOKEN_FILE",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGURING)
 def test_variables_that_name_files_to_load(name: str) -> None:
     """Neither the user's nor the image's reach an isolated Claude Code; `setup` keeps them."""
     image = replace(PLACES, image_env={"PATH": "/tools", name: "/image"})

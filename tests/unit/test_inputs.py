@@ -458,7 +458,15 @@ NAMES_A_FILE = [
     ("claude_args", "--append-system-prompt-file CLAUDE.md", "`--append-system-prompt-file`"),
     ("claude_args", "--system-prompt-file CLAUDE.md", "`--system-prompt-file`"),
     ("claude_args", "--append-subagent-system-prompt-file a", "`--append-subagent-system-prompt-file`"),
-    ("settings", '{"env": {"CLAUDE_CODE_SHELL_PREFIX": "./x"}}', "`env`"),
+    ("claude_args", "--mcp-config '{}' - --verbose", "`--mcp-config`"),
+    ("claude_args", """--agents '{"a": {"memory": "local"}}'""", "`--agents`"),
+    ("settings", '{"env": {"CLAUDE_CODE_SHELL_PREFIX": "./x"}}', "`env.CLAUDE_CODE_SHELL_PREFIX`"),
+    ("settings", '{"autoMemoryDirectory": "~/x"}', "`autoMemoryDirectory`"),
+    ("settings", '{"extraKnownMarketplaces": {"m": {"source": {"source": "directory"}}}}', "`extraKnown"),
+    ("settings", '{"extraKnownMarketplaces": {"m": {"source": {"source": "git", "url": "./x"}}}}', "`extra"),
+    ("settings", '{"extraKnownMarketplaces": ["m"]}', "`extraKnownMarketplaces`"),
+    ("env", "CLAUDE_CODE_PLUGIN_CACHE_DIR: x", "`CLAUDE_CODE_PLUGIN_CACHE_DIR`"),
+    ("env", "ANTHROPIC_CONFIG_DIR: x", "`ANTHROPIC_CONFIG_DIR`"),
     ("env", "CLAUDE_CONFIG_DIR: .claude", "`CLAUDE_CONFIG_DIR`"),
     ("env", "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD: 1", "_DIRECTORIES_CLAUDE_MD`"),
     ("env", "CLAUDE_CODE_PLUGIN_DIRS: x", "`CLAUDE_CODE_PLUGIN_DIRS`"),
@@ -480,6 +488,10 @@ def test_files_of_the_repository_configure_nothing_unasked(name: str, text: str,
     "args",
     ["""--settings '{"hooks": {}}' --effort high""", """--settings='{"env": {"A": "b"}}'""",
      """--mcp-config '{"mcpServers": {}}' '{"mcpServers": {}}' --verbose""", """--agents='{"a": {}}'""",
+     """--mcp-config '{"mcpServers": {"memory": {"command": "npx"}}}'""",
+     """--agents='{"readFile": {"memory": "user"}}'""",
+     """--settings '{"extraKnownMarketplaces": {"m": {"source": {"source": "github", "repo": "a/b"}}}}'""",
+     """--settings '{"extraKnownMarketplaces": {"m": {"source": {"source": "git", "url": "git@a.b:c"}}}}'""",
      "--add-dir ../lib"],
 )  # fmt: skip
 def test_the_workflow_s_own_words_count(args: str) -> None:
@@ -493,6 +505,14 @@ def test_the_workflow_s_own_words_count(args: str) -> None:
 def test_variables_that_guard_the_credential_are_ours(name: str) -> None:
     """They are set for every run, and so they are refused with the others that are."""
     assert "reserved" in problem("env", f"{name}: '0'", project_settings="always").message
+
+
+@pytest.mark.parametrize(
+    "name", ["CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR", "CLAUDE_CODE_FILE_READ_MAX_OUTPUT_TOKENS"]
+)
+def test_variables_that_only_sound_like_a_place(name: str) -> None:
+    """They say how, not where."""
+    assert name in read(env=f"{name}: '1'").env
 
 
 def test_project_settings() -> None:
