@@ -185,6 +185,8 @@ class Event:
             return self._head_of(pull)
         if self.pull_to_ask_for:
             raise self._unsupported("The head of the commented pull request is not known.")
+        if self.name in _PULL_EVENTS:
+            raise self._unsupported("Its payload tells of no pull request.")
         if self.name in _COMMENT_EVENTS:
             raise self._unsupported("The comment is not on a pull request.", _COMMENT_HINT)
         if self.name == "workflow_run":
