@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from flaude_action.redaction import SHORTEST_FORM, bared, forms, searched
+from flaude_action.redaction import bared, searched
+from flaude_action.secret_forms import SHORTEST_FORM, forms
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from flaude_action.credential_forms import bearer_forms, fly_forms, git_forms, login_forms
-from flaude_action.redaction import SHORTEST, is_word
+from flaude_action.secret_forms import SHORTEST, is_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -18,7 +18,7 @@ PIECE_BYTES: Final = 64 * 1024
 SLICE_BYTES: Final = 128 * 1024
 """So much is searched at once; the interpreter can do something else in between."""
 OVERLAP_BYTES: Final = 32 * 1024
-"""So much is searched again with what follows: the longest form of a secret is shorter."""
+"""So much is searched again with what follows: `secret_forms` has no longer one."""
 INFLATED_MAX_BYTES: Final = 1024 * 1024 * 1024
 """All binary content of a patch."""
 DELTA_WEIGHT: Final = 8

@@ -1,7 +1,7 @@
 """Takes known secrets out of text for the places that GitHub does not mask: files, outputs, the summary.
 
 The step log is masked by the runner itself once `report` has told it the secrets; the forms a secret can take
-are the runner's own list (base64 at three offsets, URL, JSON) and a few more. Unlike the runner, this also
+are in `secret_forms`. Unlike the runner, this also
 finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, that has invisible
 characters in it (they go where text is shown), or that was cut with the line it stood in.
 https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
@@ -12,14 +12,13 @@ repeat for ever what is public of a token. Finding stretches of text and replaci
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from heapq import merge
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
 
 from flaude_action.json_document import json_of
+from flaude_action.secret_forms import SHORTEST_FORM, is_word, parts_of
 from flaude_action.spans import DOTS, LINE, apart, beginnings, places, replaced
 from flaude_action.untrusted import TEXT_CHARS, visible
 
@@ -29,16 +28,10 @@ if TYPE_CHECKING:
     from flaude_action.spans import Span
 
 MASK = "***"
-SHORTEST = 4
-"""Shorter secrets are left alone: taking every `a` out of a log hides nothing and ruins it."""
-SHORTEST_FORM = 8
-"""Encoded forms, beginnings, and what is looked for over the ends of lines, are at least this long."""
-LONGEST_WORD = 16
-"""Fewer letters, and nothing else, are a word: that it stands somewhere proves nothing."""
+MANY_HEADS = 250
+"""From so many on, what stands in the text is looked up among them, and not each of them in the text."""
 LINE_MARKS_MAX = 50_000
 """Values in a line of JSON; a megabyte holds 350,000, and Python does nothing else while it reads them."""
-_PERCENT = re.compile("%[0-9A-F]{2}")
-_PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
 _MARGINS = "|!>"  # what our own renderings put before a line
 _KEPT = re.compile(rf"[^\s{_MARGINS}]+")
 _ESCAPED_SPACE = re.compile(r"\\[nrt]")
@@ -49,9 +42,11 @@ class Redactor:
     """Knows the secrets and every form of them; `add` may be called at any time.
 
     What is looked for first is how each form begins, in the bare text: fast, and mostly it is not there.
+    The single `lines` of a secret are secrets too, unless they need not be.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), *, lines: bool = True) -> None:
+        self._lines = lines
         self._forms: set[str] = set()
         self._short: list[str] = []
         self._bare: dict[str, list[str]] = {}
@@ -61,9 +56,7 @@ class Redactor:
 
     def add(self, secrets: Iterable[str]) -> None:
         for secret in secrets:
-            for part in {secret, visible(secret), *secret.splitlines(), *visible(secret).splitlines()}:
-                if len(part.strip()) >= SHORTEST:
-                    self._forms |= forms(part.strip())
+            self._forms |= parts_of(secret, lines=self._lines)
         self._short, self._bare, self._by_head = [], {}, {}
         for form in sorted(self._forms):
             bare = bared(form)
@@ -145,7 +138,14 @@ class Redactor:
 
     def _begun(self, bare: str) -> list[str]:
         """The bare forms that may be in a bare text: what is asked of every text, so it must be quick."""
-        return [form for head, known in self._by_head.items() if head in bare for form in known]
+        heads = self._by_head
+        if len(heads) < MANY_HEADS:
+            return [form for head, known in heads.items() if head in bare for form in known]
+        here: set[str] = set()
+        for start in range(0, len(bare), TEXT_CHARS):  # piece by piece, for each of them takes memory
+            last = min(start + TEXT_CHARS, len(bare) - SHORTEST_FORM + 1)
+            here |= heads.keys() & {bare[at : at + SHORTEST_FORM] for at in range(start, last)}
+        return [form for head, known in heads.items() if head in here for form in known]
 
     def _clean(self, text: str, before: str = "", begun: list[str] | None = None) -> str:
         """`text` without secrets, also one that began in `before`; the very same when there is none.
@@ -178,32 +178,6 @@ def searched(text: str) -> list[str]:
     """The text bare of what may stand within a secret, and of line ends as JSON and programs write them."""
     shown = visible(text)
     return [bared(shown)] + ([bared(_ESCAPED_SPACE.sub("", shown))] if "\\" in shown else [])
-
-
-def is_word(form: str) -> bool:
-    """Whether it is letters alone: `postgres` is a password in many a workflow, and a word in many a file."""
-    return len(form) < LONGEST_WORD and form.isalpha()
-
-
-def forms(secret: str) -> set[str]:
-    """The secret as it is and as base64 (also URL-safe), hex, URLs, JSON, Python and HTML write it."""
-    data = secret.encode("utf-8", "surrogatepass")
-    text = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]
-    html = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    url = quote(data, safe=""), quote(data), quote_plus(data)
-    lower = (_PERCENT.sub(lambda code: code.group().lower(), form) for form in url)
-    long = (form for form in _base64_forms(data) if len(form) >= SHORTEST_FORM)
-    units = secret.encode("utf-16-be", "surrogatepass")
-    digits = data.hex(), "%" + data.hex("%"), "\\" + units.hex("\\", 2)
-    hexadecimal = (form.replace("\\", "\\u") for each in digits for form in (each, each.upper()))
-    return {secret, *text, html, html.replace('"', "&quot;"), *url, *lower, *long, *hexadecimal}
-
-
-def _base64_forms(data: bytes) -> Iterable[str]:
-    for offset, skipped in _PADDING.items():
-        whole = (offset + len(data)) // 3 * 4  # the last, partial group also holds what comes after
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            yield encode(b"\0" * offset + data).decode("ascii")[skipped:whole]
 
 
 def _cuts(text: str, bare: str, at: int) -> Iterator[Span]:

@@ -16,7 +16,8 @@ from flaude_action.credential_forms import FLY_USER, basic, login_forms, not_cov
 from flaude_action.fly_access import authorization
 from flaude_action.held_credentials import docker_auths, stored_login
 from flaude_action.image_reference import HUB
-from flaude_action.redaction import Redactor, is_word
+from flaude_action.redaction import Redactor
+from flaude_action.secret_forms import is_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

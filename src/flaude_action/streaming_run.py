@@ -24,6 +24,7 @@ from flaude_action.launch import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.redaction import Redactor
 from flaude_action.run_result import RunResult
+from flaude_action.secret_forms import proof_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -193,6 +194,8 @@ class StreamingRun:
     async def _execute(self, start: Start, folder: Path) -> Outcome:
         flaps, api = base_urls(os.environ)
         agent = f"flaude-action/{__version__}"
+        secrets = (*fly_forms(start.token), *start.config.secrets())
+        proof = Redactor((part for secret in secrets for part in proof_of(secret)), lines=False)
         async with Fly(start.token, flaps_url=flaps, api_url=api, user_agent=agent) as fly:
             # A library call belongs to no workflow run: every call is its own.
             errand = Errand(
@@ -201,7 +204,7 @@ class StreamingRun:
                 folder,
                 name=start.name,
                 wait_timeout=start.wait_timeout,
-                holds_secret=Redactor([*fly_forms(start.token), *start.config.secrets()]).found_in,
+                holds_secret=proof.found_in,
             )
             execution = Execution(
                 fly,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import math
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.growth import check_growth, check_share
+from tests.support.growth import check_growth, check_share, seconds_of
 
 from flaude_action.annotations import fitting
 from flaude_action.build_progress import BuildProgress
@@ -23,10 +25,11 @@ from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.log_lines import GuestLines, LogLine
 from flaude_action.log_witness import LogWitness
 from flaude_action.markdown import code, fenced, inline, prose
-from flaude_action.redaction import Redactor, bared, forms
+from flaude_action.redaction import Redactor, bared
 from flaude_action.registry_http import bearer_challenge
 from flaude_action.report import Report
 from flaude_action.runner_protocol import command, file_entry, portable, shortened
+from flaude_action.secret_forms import forms
 from flaude_action.untrusted import cut, margin_lines, one_line, quoted, visible
 from flaude_guest import findings, protocol
 from flaude_guest.output import neutral, pieces
@@ -187,6 +190,20 @@ def test_what_grows_too_fast_is_seen() -> None:
         check_share(lambda size: 1e-9 * size**2, 10_000)
     slowed = iter([1, 2, 1, 1])
     check_share(lambda size: 1e-6 * size * next(slowed), 10_000)
+
+
+def test_secrets_of_many_lines() -> None:
+    """A keystore of five hundred lines costs a log hardly more than a key of twenty."""
+    log = [f"{number} packages are looking for funding, {number * 7919}" for number in range(3000)]
+
+    def seconds(lines: int) -> float:
+        rng = random.Random(1)
+        key = "\n".join(base64.b64encode(rng.randbytes(57)).decode() for _ in range(lines))
+        redactor = Redactor([key])
+        return seconds_of(lambda text: redactor.redact_page(text.split("\n"), ""), "\n".join(log))
+
+    pairs = [(seconds(20), seconds(500)) for _ in range(6)]
+    assert any(many <= 8 * max(few, 0.004) for few, many in pairs), pairs
 
 
 @pytest.mark.parametrize("piece", TELLING, ids=lambda piece: ascii(piece[:12]))

@@ -274,6 +274,25 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 }
 
 
+@pytest.mark.parametrize("encode", [bytes, bytes.hex, base64.b64encode, base64.encodebytes])
+def test_a_very_long_secret(tmp_path: Path, encode: Callable[[bytes], bytes | str]) -> None:
+    """As long as a value of `env` may be, and wherever the slices end that are searched."""
+    secret = base64.b64encode(random.Random(3).randbytes(47_000))
+    found_in = Redactor([secret.decode()], lines=False).found_in
+    written = encode(secret)
+    written = written.encode() if isinstance(written, str) else written
+
+    def found(text: bytes) -> dict[str, None]:
+        lines = text.split(b"\n")
+        header = ADDED.format(1, len(lines)).encode()
+        (tmp_path / "patch").write_bytes(header + b"".join(b"+" + line + b"\n" for line in lines))
+        return files_with_secrets(tmp_path / "patch", found_in)
+
+    for before in (0, 90_000, 127_000):
+        assert found(b"x" * before + b"\n" + written)
+    assert not found(b"x" * 90_000 + b"\n" + written[:1500])
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_time_grows_with_the_patch(tmp_path: Path, shape: Callable[[int], bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import random
 import re
 import sys
 import tracemalloc
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flaude_action.redaction import LINE_MARKS_MAX, MASK, Redactor, bared, forms
+from flaude_action.redaction import LINE_MARKS_MAX, MASK, Redactor, bared
+from flaude_action.secret_forms import forms, proof_of
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
@@ -191,6 +193,51 @@ def test_json_lines_of_very_many_values() -> None:
     line = "[" + "[]," * most + wrapped + "]\n"
     assert json.loads(Redactor([WRAPPED]).redact_json_line(line)) == [[]] * most + [f"{MASK}\n{MASK}"]
     assert Redactor([WRAPPED]).redact_json_line(line.replace("[],", "[],[],", 1)) == MASK + "\n"
+
+
+KEY = "".join(random.Random(5).choices("ABCDEFabcdef0123456789+/", k=64))
+GCP = json.dumps(
+    {
+        "type": "service_account",
+        "project_id": "shop-123456",
+        "private_key": f"-----BEGIN PRIVATE KEY-----\n{KEY}\n{KEY[::-1]}\n-----END PRIVATE KEY-----\n",
+        "client_email": "deploy@shop-123456.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+        "auth_provider_x509_cert_url": "https://www.googleapis.com/oauth2/v1/certs",
+    },
+    indent=2,
+)
+SSH = (
+    "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+    "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n"
+    f"{KEY}\n-----END OPENSSH PRIVATE KEY-----\n"
+)
+
+
+@pytest.mark.parametrize("secret", [GCP, SSH], ids=["a service account", "an SSH key"])
+def test_what_proves_that_a_secret_of_several_lines_stands_somewhere(secret: str) -> None:
+    """The whole, or its own words; what is in every such file proves nothing, and is hidden all the same."""
+    proof = Redactor(proof_of(secret), lines=False)
+    assert proof.found_in(f"x {secret} y")
+    assert proof.found_in(f"key = '{KEY}'")
+    assert proof.found_in(base64.b64encode(secret.encode()).decode())
+    public = [line for line in secret.splitlines() if KEY not in line]
+    assert not proof.found_in("\n\n--\n".join(public))
+    assert Redactor([secret]).redact(public[1]).strip() == MASK
+
+
+@pytest.mark.parametrize("length", [2047, 2048, 4095, 4096, 5000, 65_536])
+def test_a_long_secret_is_hidden_whole(length: int) -> None:
+    """Though it is known by its pieces, also where it begins in one page and ends in another."""
+    secret = "".join(random.Random(length).choices("ABCDEFabcdef0123456789", k=length))
+    redactor = Redactor([secret])
+    assert set(redactor.redact(f"<{secret}>")) == {"<", ">", "*"}
+    assert set(redactor.redact(secret.encode().hex())) == {"*"}
+    assert redactor.found_in(secret)
+    assert not redactor.found_in(secret[:1000])
+    pages = [redactor.redact_page([secret[: length // 2]], "")]
+    pages.append(redactor.redact_page([secret[length // 2 :]], pages[0][1]))
+    assert set("".join(lines[0] for lines, _ in pages)) == {"*"}
 
 
 def test_json_values() -> None:

@@ -1,0 +1,104 @@
+"""The forms a secret can take in a text: the runner's own list (base64 at three offsets, URL, JSON) and more.
+
+What is looked for where, and how it is hidden, is `redaction`'s; what is a secret, its owner's.
+https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+from flaude_action.untrusted import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SHORTEST = 4
+"""Shorter secrets are left alone: taking every `a` out of a log hides nothing and ruins it."""
+SHORTEST_FORM = 8
+"""Encoded forms, beginnings, and what is looked for over the ends of lines, are at least this long."""
+LONGEST_WORD = 16
+"""Fewer letters, and nothing else, are a word: that it stands somewhere proves nothing."""
+PIECE = 2048
+"""A longer form is known by its pieces: each is secret, and what is searched need not hold all of them."""
+TELLING = 20
+"""As many characters of both cases and digits, in one word, are no accident."""
+
+_PERCENT = re.compile("%[0-9A-F]{2}")
+_PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
+_WORD = re.compile(rf"[A-Za-z0-9+/=_.~-]{{{TELLING},}}")
+_ESCAPED_SPACE = re.compile(r"\\[nrt]")
+_PUBLIC = re.compile(r"//|-{4}|b3BlbnNzaC1rZXktdjEA")
+"""How an address, a PEM frame and every key of OpenSSH's begin."""
+
+
+def parts_of(secret: str, *, lines: bool) -> set[str]:
+    """All that is looked for of a secret: its forms, in pieces, and the `lines` of one that has several.
+
+    A line has no encoded forms: a keystore of 500 lines would have 20,000, and is not encoded line by line.
+    """
+    found: set[str] = set()
+    for text in {secret, visible(secret)}:
+        if len(text.strip()) >= SHORTEST:
+            found.update(piece for form in forms(text.strip()) for piece in pieces(form))
+        several = text.splitlines() if lines else []
+        for line in map(str.strip, several if len(several) > 1 else ()):
+            if len(line) >= SHORTEST:
+                found |= {line, *_json_forms(line)}
+    return found
+
+
+def pieces(form: str) -> Iterator[str]:
+    """The form itself, or what it is made of, each at least PIECE and less than twice that long."""
+    count = max(1, len(form) // PIECE)
+    for number in range(count):
+        yield form[number * PIECE : (number + 1) * PIECE if number + 1 < count else None]
+
+
+def proof_of(secret: str) -> list[str]:
+    """What of a secret proves, wherever it stands, that it does: the whole, or a word that is like none.
+
+    Of a key or a file of several lines most are public, such as its frame and the names of its members.
+    """
+    words = _WORD.findall(_ESCAPED_SPACE.sub(" ", secret)) if len(secret.splitlines()) > 1 else []
+    return [secret, *(word for word in words if _is_telling(word))]
+
+
+def _is_telling(word: str) -> bool:
+    kinds = any(map(str.isdigit, word)), any(map(str.islower, word)), any(map(str.isupper, word))
+    one_host = "." in word and not word.startswith("eyJ")
+    return all(kinds) and len(set(word)) > TELLING // 2 and not one_host and not _PUBLIC.match(word)
+
+
+def is_word(form: str) -> bool:
+    """Whether it is letters alone: `postgres` is a password in many a workflow, and a word in many a file."""
+    return len(form) < LONGEST_WORD and form.isalpha()
+
+
+def forms(secret: str) -> set[str]:
+    """The secret as it is and as base64 (also URL-safe), hex, URLs, JSON, Python and HTML write it."""
+    data = secret.encode("utf-8", "surrogatepass")
+    text = *_json_forms(secret), repr(secret)[1:-1]
+    html = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    url = quote(data, safe=""), quote(data), quote_plus(data)
+    lower = (_PERCENT.sub(lambda code: code.group().lower(), form) for form in url)
+    long = (form for form in _base64_forms(data) if len(form) >= SHORTEST_FORM)
+    units = secret.encode("utf-16-be", "surrogatepass")
+    digits = data.hex(), "%" + data.hex("%"), "\\" + units.hex("\\", 2)
+    hexadecimal = (form.replace("\\", "\\u") for each in digits for form in (each, each.upper()))
+    return {secret, *text, html, html.replace('"', "&quot;"), *url, *lower, *long, *hexadecimal}
+
+
+def _json_forms(text: str) -> tuple[str, str]:
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _base64_forms(data: bytes) -> Iterable[str]:
+    for offset, skipped in _PADDING.items():
+        whole = (offset + len(data)) // 3 * 4  # the last, partial group also holds what comes after
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(b"\0" * offset + data).decode("ascii")[skipped:whole]
