@@ -22,12 +22,17 @@ _CONTROLS = re.compile(
 )
 
 
+def seen(text: str) -> str:
+    """What a terminal would show of one line."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
 def neutral(text: str, secrecy: Secrecy = NOTHING) -> str:
     """Somebody else's text as one line, of any length: no control characters, no secrets, no markers of ours.
 
     Controls go first, because removing one could join the two halves of a marker or a secret.
     """
-    visible = secrecy.hide(_CONTROLS.sub("", _ESCAPES.sub("", text)))
+    visible = secrecy.hide(seen(text))
     return protocol.break_markers(visible).encode("utf-8", "replace").decode("utf-8")
 
 

@@ -7,13 +7,16 @@ shortened here has its secrets hidden first.
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator, Mapping
+import re
+from typing import Any, Iterator, Mapping, Match
 
 from flaude_guest.events import blocks, number
+from flaude_guest.output import seen
 from flaude_guest.secrecy import NOTHING, Secrecy
 
 TOOL_INPUT_CHARS = 200
 TOOL_RESULT_LINES = 5
+_ESCAPED = re.compile(r"\\(u00[01][0-9a-f]|[^u])")
 # The one argument that says what a tool was used for, by how telling it is.
 _TELLING = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")
 # Progress notes without news for a reader.
@@ -59,7 +62,8 @@ def _tool_input(given: Any, full: bool, secrecy: Secrecy) -> str:
         return _json(given)
     telling = next((given[name] for name in _TELLING if isinstance(given.get(name), str)), None)
     # Hidden before its lines are joined, too: a secret may have more than one.
-    text = " ".join(secrecy.hide(telling if telling is not None else _json(given)).split())
+    shown = _json(given) if telling is None else "\n".join(map(seen, telling.splitlines()))
+    text = " ".join(secrecy.hide(shown).split())
     return text if len(text) <= TOOL_INPUT_CHARS else secrecy.cut(text, TOOL_INPUT_CHARS) + " ..."
 
 
@@ -115,4 +119,11 @@ def _result(event: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """As JSON, but for the ends of lines, and for what is not seen, which would hide a secret it stands in."""
+    return seen(_ESCAPED.sub(_unescaped, json.dumps(value, ensure_ascii=False)))
+
+
+def _unescaped(code: Match[str]) -> str:
+    if code[1] in "nrt":
+        return " "
+    return chr(int(code[1][1:], 16)) if code[1][0] == "u" else "" if code[1] in "bf" else code[0]

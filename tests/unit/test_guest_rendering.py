@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from flaude_guest.events import parse
+from flaude_guest.output import neutral
 from flaude_guest.rendering import render
+from flaude_guest.secrecy import Secrecy
 
 RUNS = Path(__file__).parents[1] / "reference" / "claude-runs"
 
@@ -33,6 +35,22 @@ def test_every_recorded_event_can_be_shown(case: str, full: bool) -> None:
         event = parse(raw)
         shown = list(render(event, full=full)) if event is not None else []
         assert not [line for line in shown if "\n" in line]
+
+
+@pytest.mark.parametrize("hider", ["\x1b[0m", "\x01", "\x1b]0;title\x07", "\x7f", "\b", "\u202e"])
+@pytest.mark.parametrize("name", ["command", "content"])
+@pytest.mark.parametrize("full", [False, True])
+def test_what_cannot_be_seen_hides_no_secret(hider: str, name: str, full: bool) -> None:
+    """Neither in a tool's telling input nor in JSON, and not where it is cut."""
+    secret = "sk-ant-oat01-" + "c0ffee42" * 6
+    secrecy = Secrecy([secret])
+    for before in ("", "x" * 170):
+        text = before + " " + secret[:20] + hider + secret[20:] + "\\u001b"
+        event = turn({"type": "tool_use", "name": "Bash", "input": {name: text}})
+        (shown,) = render(event, full=full, secrecy=secrecy)
+        told = neutral(shown, secrecy)
+        assert "c0ffee42" not in told
+        assert "***" in told
 
 
 def test_a_short_run_reads_well() -> None:
