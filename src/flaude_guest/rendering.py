@@ -119,7 +119,7 @@ def _result(event: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    """As JSON, but for the ends of lines, and for what is not seen, which would hide a secret it stands in."""
+    """As JSON, but for ends of lines, and for what is not seen, which would hide a secret it stands in."""
     return seen(_ESCAPED.sub(_unescaped, json.dumps(value, ensure_ascii=False)))
 
 

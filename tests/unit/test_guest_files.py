@@ -151,17 +151,22 @@ async def test_the_largest_chunk_is_found_once(tmp_path: Path, size: int, cap: i
 class Picky(Guest):
     """Never answers an exec that asks for this file."""
 
-    refuses = "changeset"
+    refuses, status = "changeset", 500
 
     async def __call__(self, command: list[str], *, stdin: str = "", timeout: float) -> Answer:
         if self.refuses in command:
             self.execs += 1
-            raise FlyAPIError(500, "busy")
+            raise FlyAPIError(self.status, "busy")
         return await super().__call__(command, stdin=stdin, timeout=timeout)
 
 
-@pytest.mark.parametrize("refused", ["patch", "changeset", "transcript"])
-async def test_a_file_that_never_comes_keeps_no_other(tmp_path: Path, refused: str) -> None:
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [("patch", 500), ("changeset", 500), ("transcript", 500), ("patch", 409), ("patch", 412)],
+)
+async def test_a_file_that_never_comes_keeps_no_other(
+    tmp_path: Path, refused: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """What comes whole is here when patience for the rest ends: after three minutes without an answer."""
     now = [0.0]
 
@@ -169,7 +174,7 @@ async def test_a_file_that_never_comes_keeps_no_other(tmp_path: Path, refused: s
         now[0] += 1.0
 
     guest = Picky(SMALL)
-    guest.refuses = refused
+    guest.refuses, guest.status = refused, status
     patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
     patience.most_s = 180.0
     files = coming(guest, tmp_path)
@@ -177,6 +182,7 @@ async def test_a_file_that_never_comes_keeps_no_other(tmp_path: Path, refused: s
         await GuestFiles(GuestLink(guest, NONCE)).fetch(files, patience)
     assert [file.name for file in files if not file.done] == [refused]
     assert 180 <= now[0] < 200
+    assert f"Fly does not answer (HTTP {status})" in caplog.text
 
 
 TROUBLES: dict[str, list[Trouble]] = {

@@ -7,6 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from tests.support.growth import seconds_of
 
 from flaude_action.json_document import MARKS_MAX, json_of
 
@@ -27,6 +28,8 @@ PEAK_MB = 50
         ("{", None),
         ("[NaN]", None),
         ("[-Infinity]", None),
+        ("18446744073709551615", 18446744073709551615),
+        ("9" * 21, None),
         ("9" * 5000, None),
         ("[" * 100_000, None),
         ('{"a":' * 100_000, None),
@@ -75,6 +78,21 @@ def test_as_many_as_we_take() -> None:
     tracemalloc.stop()
     assert len(document) == MARKS_MAX // 2
     assert peak < PEAK_MB * MIB
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{" + ",".join(f'"{number:x}":0' for number in range(MARKS_MAX - 10)) + "}",
+        "[" + ("9" * 20 + ",") * (MARKS_MAX - 10) + "0]",
+        "[" + '",",' * (4 * MIB // 4) + "0]",
+        "[" + ("9" * 4000 + ",") * 1000 + "0]",
+    ],
+    ids=["names", "numbers", "texts", "digits"],
+)
+def test_nobody_waits_long(body: str) -> None:
+    """While it is read nothing else is done, so it is soon over, or not begun. 50 ms; here twice as many."""
+    assert min(seconds_of(json_of, body) for _ in range(5)) < 0.1
 
 
 def test_marks_in_a_text_are_none() -> None:
