@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flaude_guest import protocol
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -106,8 +108,13 @@ class Guest:
         return document
 
     def result(self, within_s: float = 60) -> Json:
-        """The result, as soon as there is one."""
-        return self.wait_for(lambda status: status["result"] is not None, within_s)["result"]
+        """The result, as soon as there is one; a large one is a file."""
+        status = self.wait_for(lambda status: status["result_bytes"] > 0, within_s)
+        if status["result"] is not None:
+            return status["result"]
+        result: Json = json.loads(self.collect("result"))
+        assert protocol.digest(result) == status["result_digest"]
+        return result
 
     def phase(self, name: str, within_s: float = 60) -> Json:
         """The status once the guest is in phase `name`."""
