@@ -155,7 +155,8 @@ def not_covered(secrets: Iterable[str]) -> list[str]:
         if any(other in encoded for other in long):
             continue
         left = _bare_part(rest.replace(",", " ")).strip()
-        if rest == secret or (left and not left.endswith(":")):
+        user = left.endswith(":") and len(left.split()) == 1  # not the rest of a text of many words
+        if rest == secret or (left and not user):
             kept.append(secret)
     return kept
 

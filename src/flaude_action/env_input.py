@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from flaude_action.env_credentials import is_credential
 from flaude_action.input_values import is_text
 from flaude_action.refused import Refused
 from flaude_action.untrusted import quoted
@@ -73,14 +74,12 @@ def _wrong(name: object, value: object) -> Iterator[Refused]:
         yield Refused(f"The value of {shown} holds NUL or no Unicode.", "Values are plain text.")
 
 
-def is_doubtful(name: str, value: str) -> bool:
-    """Whether a value that is masked may well be a setting: that it stands in a file proves nothing then."""
-    plain = not any(map(str.isalpha, value)) or not any(map(str.isdigit, value))
-    return not _SECRET_NAME.search(name) or plain or ("://" in value and "@" not in value)
-
-
 def looks_secret(name: str, value: str) -> bool:
-    """Whether a value of `env` is masked: by its name, or as 8 characters that are no words and no number."""
+    """Whether a value of `env` is masked: by its name, or as 8 characters that are no words and no number.
+
+    That is wide on purpose, and includes all that is a credential for sure.
+    """
     if _SECRET_NAME.search(name):
         return len(value) >= 4 and not _SETTING.fullmatch(value)
-    return len(value) >= 8 and any(map(str.isalpha, value)) and any(map(str.isdigit, value))
+    mixed = len(value) >= 8 and any(map(str.isalpha, value)) and any(map(str.isdigit, value))
+    return mixed or is_credential(name, value)

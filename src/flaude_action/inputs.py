@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flaude_action import input_values as read
 from flaude_action.claude_args import shell_words
 from flaude_action.credential_forms import SECRET_INPUTS, forms_of
-from flaude_action.env_input import environment, is_doubtful, looks_secret
+from flaude_action.env_credentials import credential_parts, has_lines, is_credential
+from flaude_action.env_input import environment, looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.held_credentials import held_credentials
 from flaude_action.input_rules import broken_rules, fitting_memory, leaks
@@ -169,13 +170,22 @@ class Inputs:
 
     def secrets(self) -> list[str]:
         """Everything to mask: the credentials in all forms, and the values of `env` that could be one."""
-        given = {name: getattr(self, name) for name in SECRET_INPUTS if getattr(self, name)}
-        found = [form for name, secret in given.items() for form in forms_of(name, secret.get_secret_value())]
-        return found + [value for name, value in self.env.items() if looks_secret(name, value)]
+        masked = [value for name, value in self.env.items() if looks_secret(name, value)]
+        return list(dict.fromkeys([*self._credentials(), *masked, *self._parts()]))
 
     def doubtful(self) -> set[str]:
-        """Those of them that `env` gives and that may as well be settings."""
-        return {value for name, value in self.env.items() if is_doubtful(name, value)}
+        """Those that `env` gives and that, under each of their names, may as well be settings."""
+        sure = [
+            value for name, value in self.env.items() if is_credential(name, value) and not has_lines(value)
+        ]
+        return set(self.env.values()).difference(sure, self._parts())
+
+    def _parts(self) -> list[str]:
+        return [part for name, value in self.env.items() for part in credential_parts(name, value)]
+
+    def _credentials(self) -> list[str]:
+        given = {name: getattr(self, name) for name in SECRET_INPUTS if getattr(self, name)}
+        return [form for name, secret in given.items() for form in forms_of(name, secret.get_secret_value())]
 
 
 def _value(name: str, text: str, workspace: Path) -> Any:

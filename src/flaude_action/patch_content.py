@@ -11,8 +11,12 @@ import zlib
 from array import array
 from typing import TYPE_CHECKING, Final
 
+from flaude_action.patch_context import in_changes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from flaude_action.spans import Span
 
 PIECE_BYTES: Final = 64 * 1024
 SLICE_BYTES: Final = 128 * 1024
@@ -41,7 +45,7 @@ class Search:
     def __init__(self, found: Callable[[str], bool]) -> None:
         self._found = found
         self._name = ""
-        self._waiting: list[tuple[str, str]] = []
+        self._waiting: list[tuple[str, str, bytes, tuple[Span, ...]]] = []
         self._chars = 0
         self.inflated = 0
         self.hits: dict[str, None] = {}
@@ -49,18 +53,15 @@ class Search:
     def begin(self, name: str) -> None:
         self._name = name
 
-    def add(self, data: bytes) -> None:
-        """Text as UTF-8 and, where it may be that, as UTF-16 of either order; at most a slice."""
-        self._text(data.decode("utf-8", "surrogateescape"))
-        if b"\0" in data:
-            for text in (data, data[1:]):
-                for encoding in ("utf-16-le", "utf-16-be"):
-                    self._text(text.decode(encoding, "replace"))
+    def add(self, data: bytes, context: tuple[Span, ...] = ()) -> None:
+        """Text in each of its encodings; at most a slice. What is in its `context` alone is no hit."""
+        for text in _texts(data):
+            self._text(text, data, context)
 
-    def _text(self, text: str) -> None:
+    def _text(self, text: str, data: bytes, context: tuple[Span, ...]) -> None:
         if not text or self._name in self.hits:
             return
-        self._waiting.append((self._name, text))
+        self._waiting.append((self._name, text, data if context else b"", context))
         self._chars += len(text)
         if self._chars >= SLICE_BYTES:
             self.finish()
@@ -68,11 +69,25 @@ class Search:
     def finish(self) -> None:
         """Look at what waits."""
         waiting, self._waiting, self._chars = self._waiting, [], 0
-        if not waiting or not self._found(_BETWEEN.join(text for _, text in waiting)):
+        if not waiting or not self._found(_BETWEEN.join(text for _, text, _, _ in waiting)):
             return
-        for name, text in waiting:
-            if name not in self.hits and self._found(text):
+        for name, text, data, context in waiting:
+            if name in self.hits or not self._found(text):
+                continue
+            if not context or in_changes(data, context, self._found_in_bytes):
                 self.hits[name] = None
+
+    def _found_in_bytes(self, data: bytes) -> bool:
+        return any(map(self._found, _texts(data)))
+
+
+def _texts(data: bytes) -> Iterator[str]:
+    """As UTF-8 and, where it may be that, as UTF-16 of either order."""
+    yield data.decode("utf-8", "surrogateescape")
+    if b"\0" in data:
+        for text in (data, data[1:]):
+            for encoding in ("utf-16-le", "utf-16-be"):
+                yield text.decode(encoding, "replace")
 
 
 class Content:
@@ -81,23 +96,39 @@ class Content:
     def __init__(self, search: Search) -> None:
         self._search = search
         self._held = bytearray()
-        self._before = b""
+        self._context: list[Span] = []
+        self._before: tuple[bytes, tuple[Span, ...]] = b"", ()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes, *, context: bool = False) -> None:
+        if context and data:
+            at = len(self._held)
+            beside = self._context and self._context[-1][1] == at
+            start = self._context.pop()[0] if beside else at
+            self._context.append((start, at + len(data)))
         self._held += data
         while len(self._held) >= SLICE_BYTES:
-            self._look(bytes(self._held[:SLICE_BYTES]))
-            del self._held[: SLICE_BYTES - OVERLAP_BYTES]
+            self._look(SLICE_BYTES)
+            gone = SLICE_BYTES - OVERLAP_BYTES
+            del self._held[:gone]
+            self._context = [
+                (max(first - gone, 0), last - gone) for first, last in self._context if last > gone
+            ]
 
     def end(self) -> None:
         """Nothing more is adjacent to it."""
-        self._look(bytes(self._held))
+        self._look(len(self._held))
         self._held.clear()
+        self._context.clear()
 
-    def _look(self, data: bytes) -> None:
-        if data != self._before:  # a gigabyte of zeros is one slice
-            self._search.add(data)
-        self._before = data
+    def _look(self, size: int) -> None:
+        """At so much of its beginning; where all of that is context nothing is searched."""
+        data = bytes(self._held[:size])
+        context = tuple((first, min(last, size)) for first, last in self._context if first < size)
+        if context == ((0, size),):
+            return
+        if (data, context) != self._before:  # a gigabyte of zeros is one slice
+            self._search.add(data, context)
+        self._before = data, context
 
 
 def binary_content(encoded: Iterable[bytes], size: int, search: Search, *, delta: bool) -> None:

@@ -23,7 +23,7 @@ _HEADER = re.compile(
     rb"|(?:---|\+\+\+) [^\n]+\n"
     rb"|Binary files [^\n]+ and /dev/null differ\n"  # deleted: its content is not there
 )
-_HUNK = re.compile(rb"@@ -[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@([^\n]*)\n")
+_HUNK = re.compile(rb"@@ -[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@[^\n]*\n")
 _BINARY: Final = b"GIT binary patch\n"
 _BINARY_HUNK = re.compile(rb"(literal|delta) ([0-9]{1,12})\n")
 _QUOTED = re.compile(rb'"((?:[^"\\\n]|\\.)*)" "((?:[^"\\\n]|\\.)*)"\n')
@@ -34,10 +34,11 @@ _LETTERS = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f
 def files_with_secrets(patch: Path, found: Callable[[str], bool]) -> list[str]:
     """The paths of files in whose part of the patch `found` finds something, in the patch's order.
 
-    Looked at are names and headers, lines of text that were added, removed or stand around them (what was
-    adjacent in either file is adjacent here, but over two hunks nothing is), and inflated binary content, as
-    UTF-8 and as UTF-16. Of a binary delta that is what it inserts: what it copies is not in the patch. A path
-    that is no UTF-8 has surrogates in it, as in the changeset. `found` gets at most 256 KiB at a time.
+    Looked at are names and headers, lines of text that were added or removed (what was adjacent in either
+    file is adjacent here, but over two hunks nothing is), and inflated binary content, as UTF-8 and as
+    UTF-16. What stands whole in the lines around them, or in a hunk's head, is in the base's file, and no
+    hit. Of a binary delta is looked at what it inserts: what it copies is not in the patch. A path that
+    is no UTF-8 has surrogates in it, as in the changeset. `found` gets at most 256 KiB at a time.
 
     Raises OSError, and ValueError when this is no such patch or inflates to more than a gigabyte: then
     nothing is known of it.
@@ -126,7 +127,6 @@ def _read_hunk(lines: _Lines, search: Search) -> None:
     head = _HUNK.fullmatch(lines.take_whole())
     if head is None:
         raise ValueError("a hunk's head is of no known form")
-    search.add(head[3])
     old, new = Content(search), Content(search)
     sides = {b" ": (old, new), b"-": (old,), b"+": (new,), b"\\": ()}
     left = {old: int(head[1] or 1), new: int(head[2] or 1)}
@@ -137,21 +137,21 @@ def _read_hunk(lines: _Lines, search: Search) -> None:
         run, count = lines.take_run(sign)
         for side in sides[sign]:
             left[side] -= count or 1
-            side.feed(run)
+            side.feed(run, context=sign == b" ")
         if not count:
-            _read_long_line(lines, sides[sign])
+            _read_long_line(lines, sides[sign], context=sign == b" ")
     if min(left.values()) < 0:
         raise ValueError("a hunk has more lines than it says")
     old.end()
     new.end()
 
 
-def _read_long_line(lines: _Lines, sides: tuple[Content, ...]) -> None:
+def _read_long_line(lines: _Lines, sides: tuple[Content, ...], *, context: bool) -> None:
     """One that comes in pieces, without the column that says whose it is."""
     piece = lines.take()[1:]
     while True:
         for side in sides:
-            side.feed(piece)
+            side.feed(piece, context=context)
         if piece.endswith(b"\n"):
             return
         if not (piece := lines.take()):

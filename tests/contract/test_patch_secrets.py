@@ -86,7 +86,23 @@ LINES = b"".join(b"line %d\n" % number for number in range(100))
         ({}, {"a": SECRET.encode()}, ["a"]),
         ({"a": SECRET.encode() + b"\n"}, {"a": None}, ["a"]),
         ({"a": SECRET.encode() + b"\n"}, {"a": b"gone\n"}, ["a"]),
-        ({"a": SECRET.encode() + b"\nx\n"}, {"a": SECRET.encode() + b"\ny\n"}, ["a"]),
+        ({"a": SECRET.encode() + b"\nx\n"}, {"a": SECRET.encode() + b"\ny\n"}, []),
+        ({"a": b"1\n%s\n2\n" % SECRET.encode()}, {"a": b"0\n%s\n3\n" % SECRET.encode()}, []),
+        ({"a": SECRET.encode() + b"\nx\n"}, {"a": b"%s\n%s\n" % (SECRET.encode(), SECRET.encode())}, ["a"]),
+        ({"a": SECRET.encode() + b"\nx\n"}, {"b": SECRET.encode()}, ["b"]),
+        ({"a": b"%s\n%s\nx\n" % (SECRET[:9].encode(), SECRET[9:].encode())},
+         {"a": b"%s\n%s\ny\n" % (SECRET[:9].encode(), SECRET[9:].encode())}, []),
+        ({"a": b"%s\n%s\n" % (SECRET.encode(), SECRET[:20].encode())},
+         {"a": b"%s\n%s\n%s\n" % (SECRET.encode(), SECRET[:20].encode(), SECRET[20:].encode())}, ["a"]),
+        ({"a": b"%s\n%s\n" % (SECRET[20:].encode(), SECRET.encode())},
+         {"a": b"%s\n%s\n%s\n" % (SECRET[:20].encode(), SECRET[20:].encode(), SECRET.encode())}, ["a"]),
+        ({"a": b"%s %s\n" % (SECRET.encode(), SECRET[:20].encode())},
+         {"a": b"%s %s\n%s\n" % (SECRET.encode(), SECRET[:20].encode(), SECRET[20:].encode())}, ["a"]),
+        ({"a": b"%s%s\nx\n" % (b"-" * 300_000, SECRET.encode())},
+         {"a": b"%s%s\ny\n" % (b"-" * 300_000, SECRET.encode())}, []),
+        ({"a": b"%s\n%s%s\n" % (b"-" * 300_000, SECRET.encode(), SECRET[:20].encode())},
+         {"a": b"%s\n%s%s\n%s\n" % (b"-" * 300_000, SECRET.encode(), SECRET[:20].encode(),
+                                   SECRET[20:].encode())}, ["a"]),
         ({}, {"a": b"\r\n".join([b"x", SECRET[:20].encode(), SECRET[20:].encode(), b"y\r\n"])}, ["a"]),
         ({"a": b"x\n"}, {"a": b"%s\n%s" % (SECRET[:20].encode(), SECRET[20:].encode())}, ["a"]),
         ({"a": b"%s\n-old\n" % SECRET[:20].encode()},
@@ -152,7 +168,7 @@ def test_both_kinds_of_binary_content(repository: Repository) -> None:
 
 
 def test_the_name_of_a_section(repository: Repository) -> None:
-    """git shows a line of the file behind a hunk's head, from wherever it is."""
+    """git shows a line of the old file behind a hunk's head, from wherever it is: no change put it there."""
     lines = [b" x %d\n" % number for number in range(40)]
     repository.write({"a": SECRET.encode() + b"\n" + b"".join(lines)})
     repository.commit()
@@ -160,7 +176,7 @@ def test_the_name_of_a_section(repository: Repository) -> None:
     repository.write({"a": SECRET.encode() + b"\n" + b"".join(lines)})
     patch = repository.patch()
     assert f"@@ {SECRET}".encode() in patch.read_bytes()
-    assert files_with_secrets(patch, FOUND) == ["a"]
+    assert files_with_secrets(patch, FOUND) == []
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -258,6 +274,7 @@ ADDED = (
     "diff --git a/{0} b/{0}\nnew file mode 100644\nindex 1111..2222\n--- /dev/null\n+++ b/{0}\n"
     "@@ -0,0 +1,{1} @@\n"
 )
+AROUND = "diff --git a/x b/x\nindex 1111..2222 100644\n--- a/x\n+++ b/x\n@@ -1,{0} +1,{1} @@\n"
 SHAPES: dict[str, Callable[[int], bytes]] = {
     "one line": lambda size: ADDED.format("x", 1).encode() + b"+" + b"sk-ant-o" * (size // 8) + b"\n",
     "short lines": lambda size: ADDED.format("x", size // 3).encode() + b"+x\n" * (size // 3),
@@ -270,6 +287,10 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
     ),
     "hits everywhere": lambda size: b"".join(
         ADDED.format(number, 1).encode() + b"+" + SECRET.encode() + b"\n" for number in range(size // 160)
+    ),
+    "hits in the context": lambda size: (
+        AROUND.format(size // 70, size // 70 * 2).encode()
+        + (b" " + SECRET.encode() + b"\n+xyz\n") * (size // 70)
     ),
 }
 

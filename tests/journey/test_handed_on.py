@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.claude
 
 IN_BASE64 = base64.b64encode(f"key={CREDENTIAL}\n".encode()).decode()
+WEBHOOK = "https://hooks.slack" + ".com/services/T0/B0/xyzw4Kq9PzL2"
+KUBE_TOKEN = "eyJhbGciOiJSUzI1NiIs" + "InR5cCI6IkpXVCJ9.c2ln"
+ENV = {
+    "DEPLOY_TOKEN": "hunter2hunter2",
+    "DEPLOY_PASSWORD": "CorrectHorseBatteryStaple",
+    "OTHER_PASSWORD": "correct horse battery staple!",
+    "SLACK_WEBHOOK_URL": WEBHOOK,
+    "KUBE_CREDENTIALS": f"apiVersion: v1\nserver: https://10.0.0.1\nuser:\n  token: {KUBE_TOKEN}\n",
+    "DB_CONN": "Server=db;Pwd=hunter3hunter3",
+}
 WRITES = {
     "as it is": (f"echo key={CREDENTIAL} > conf.env", "`conf.env`"),
     "in base64": (f"echo {IN_BASE64} > conf.env", "`conf.env`"),
@@ -30,6 +40,11 @@ WRITES = {
     "in a file's name": (f"touch {CREDENTIAL}.txt", "`***`"),
     "in a link": (f"ln -s {CREDENTIAL} conf.link", "`conf.link`"),
     "in a value of env": ("echo hunter2hunter2 > conf.env", "`conf.env`"),
+    "in letters": ("echo CorrectHorseBatteryStaple > conf.env", "`conf.env`"),
+    "in words": ("echo 'correct horse battery staple!' > conf.env", "`conf.env`"),
+    "in a webhook": (f"echo curl {WEBHOOK} > conf.sh", "`conf.sh`"),
+    "in a kubeconfig": (f"echo export TOKEN={KUBE_TOKEN} > conf.sh", "`conf.sh`"),
+    "in a connection": ("echo hunter3hunter3 > conf.env", "`conf.env`"),
 }
 
 
@@ -46,7 +61,7 @@ async def test_no_credential_is_handed_on(tmp_path: Path, writes: str, named: st
     """The agent writes its credential into a file: red, the file is named, and the patch is not there."""
     turns = script(bash(f"echo fixed > answer.txt; {writes}"), "Done.")
     async with stage(tmp_path, turns) as here:
-        ended = await here.step(env="DEPLOY_TOKEN: hunter2hunter2")
+        ended = await here.step(env=json.dumps(ENV))
         left = await here.machines_left()
     assert ended.exit_code == 1
     told = ended.outputs
@@ -84,11 +99,23 @@ async def test_a_setting_in_env_is_no_credential(tmp_path: Path) -> None:
     """What `env` gives may be hidden in the log because it could be a secret: in a file it proves nothing."""
     env = {"AWS_REGION": "us-east-1", "PYTHON_VERSION": "3.11-slim", "PASSWORD": "postgres"}
     env["KEYCLOAK_URL"] = "http://localhost:8080"
-    turns = script(bash("echo us-east-1 3.11-slim http://localhost:8080 postgres > main.tf"), "Done.")
+    env |= {"TOKENIZER_MODEL": "cl100k_base", "PROXY_BYPASS": "127.0.0.1,localhost"}
+    env |= {"CACHE_KEY": "deps-v1-linux", "SSH_KEY_PATH": "/home/me/.ssh/id_ed25519"}
+    turns = script(bash(f"echo {' '.join(env.values())} > main.tf"), "Done.")
     async with stage(tmp_path, turns) as here:
         ended = await here.step(env=json.dumps(env))
     assert (ended.outputs["conclusion"], ended.outputs["error_type"]) == ("success", "")
     assert "+us-east-1 3.11-slim" in (ended.workspace / ended.outputs["patch_file"]).read_text()
+
+
+async def test_what_stood_beside_an_edit_is_no_credential_in_the_change(tmp_path: Path) -> None:
+    """A line that the agent left as it was is in the repository already, and the work arrives."""
+    turns = script(bash("echo 'DEBUG: 1' >> compose.yml"), "Done.")
+    password = "POSTGRES_PASSWORD: postgres1\n"
+    async with stage(tmp_path, turns, files={"compose.yml": password}) as here:
+        ended = await here.step(env=password)
+    assert (ended.outputs["conclusion"], ended.outputs["error_type"]) == ("success", "")
+    assert "+DEBUG" in (ended.workspace / ended.outputs["patch_file"]).read_text()
 
 
 async def test_a_cancel_after_a_good_result_hands_on_no_credential(tmp_path: Path) -> None:

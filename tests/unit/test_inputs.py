@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ from flaude_action.env_input import looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.inputs import Inputs, WorkspaceText, given_secrets
 from flaude_action.machine_config import JOB_BYTES
+from flaude_action.report import Report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -325,6 +329,31 @@ def test_looks_secret(name: str, value: str, masked: bool) -> None:
     A short number or a truth value is not: masked, it would be taken out of everything the step says.
     """
     assert looks_secret(name, value) is masked
+
+
+def proof(**env: str) -> Report:
+    inputs = read(env=json.dumps(env))
+    report = Report({}, io.StringIO())
+    report.mask(inputs.secrets(), doubtful=inputs.doubtful())
+    return report
+
+
+def test_lines_of_a_credential_are_no_proof() -> None:
+    """A kubeconfig is proof whole, in one of its forms, and by its token; its lines stand in many a file."""
+    text = "apiVersion: v1\nkind: Config\nuser:\n  token: hunter2hunter2\n"
+    report = proof(KUBE_CREDENTIALS=text)
+    assert report.holds_secret(f"x\n{text}y")
+    assert report.holds_secret(base64.b64encode(text.encode()).decode())
+    assert report.holds_secret("export TOKEN=hunter2hunter2")
+    assert not report.holds_secret("apiVersion: v1\nkind: Config\nuser:\n")
+    assert "v1" not in report.redact("apiVersion: v1")  # hidden all the same
+
+
+def test_a_credential_under_a_second_name_stays_one() -> None:
+    """That a setting, too, has the value of a credential makes it no setting."""
+    report = proof(DEPLOY_TOKEN="hunter2hunter2", A_MODEL="hunter2hunter2")
+    assert report.holds_secret("hunter2hunter2")
+    assert not proof(A_MODEL="hunter2hunter2").holds_secret("hunter2hunter2")
 
 
 def test_a_long_value_is_looked_at_once() -> None:
