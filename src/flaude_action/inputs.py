@@ -19,6 +19,7 @@ from flaude_action.env_credentials import credential_parts, has_lines, is_creden
 from flaude_action.env_input import environment, looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.held_credentials import held_credentials
+from flaude_action.inline_credentials import inline_credentials
 from flaude_action.input_rules import broken_rules, fitting_memory, leaks
 from flaude_action.machine_size import SIZES, CpuKind
 from flaude_action.refused import Refused
@@ -169,7 +170,9 @@ class Inputs:
         return self.prompt_file.text if self.prompt_file else self.prompt
 
     def secrets(self) -> list[str]:
-        """Everything to mask: the credentials in all forms, and the values of `env` that could be one."""
+        """Everything to mask: credentials in all forms, values of `env` that could be one, parts of inputs
+        that are one for sure.
+        """
         masked = [value for name, value in self.env.items() if looks_secret(name, value)]
         return list(dict.fromkeys([*self._credentials(), *masked, *self._parts()]))
 
@@ -181,7 +184,8 @@ class Inputs:
         return set(self.env.values()).difference(sure, self._parts())
 
     def _parts(self) -> list[str]:
-        return [part for name, value in self.env.items() for part in credential_parts(name, value)]
+        inline = inline_credentials(self.settings or "", self.claude_args, self.setup or "")
+        return inline + [part for name, value in self.env.items() for part in credential_parts(name, value)]
 
     def _credentials(self) -> list[str]:
         given = {name: getattr(self, name) for name in SECRET_INPUTS if getattr(self, name)}
