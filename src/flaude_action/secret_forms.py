@@ -88,9 +88,23 @@ def forms(secret: str) -> set[str]:
     lower = (_PERCENT.sub(lambda code: code.group().lower(), form) for form in url)
     long = (form for form in _base64_forms(data) if len(form) >= SHORTEST_FORM)
     units = secret.encode("utf-16-be", "surrogatepass")
-    digits = data.hex(), "%" + data.hex("%"), "\\" + units.hex("\\", 2)
+    digits = data.hex(), data.hex(":"), "%" + data.hex("%"), "\\" + units.hex("\\", 2)
     hexadecimal = (form.replace("\\", "\\u") for each in digits for form in (each, each.upper()))
-    return {secret, *text, html, html.replace('"', "&quot;"), *url, *lower, *long, *hexadecimal}
+    codes = [format(code, "02x") for code in data]
+    escaped = "".join(f"\\x{code}" for code in codes), "".join(f"\\x{code.upper()}" for code in codes)
+    entities = "".join(f"&#{ord(char)};" for char in secret), "".join(f"&#x{ord(char):x};" for char in secret)
+    return {
+        secret,
+        *text,
+        *escaped,
+        *entities,
+        html,
+        html.replace('"', "&quot;"),
+        *url,
+        *lower,
+        *long,
+        *hexadecimal,
+    }
 
 
 def _json_forms(text: str) -> tuple[str, str]:
