@@ -58,11 +58,15 @@ def everything(ended: Ended) -> str:
     return "\n".join([*log, ended.summary, *ended.outputs.values(), *texts])
 
 
-@pytest.mark.parametrize(("writes", "named"), WRITES.values(), ids=WRITES)
-async def test_no_credential_is_handed_on(tmp_path: Path, writes: str, named: str) -> None:
+async def test_no_credential_is_handed_on(tmp_path: Path) -> None:
     """The agent writes its credential into a file: red, the file is named, and the patch is not there."""
+    cases = {name: partial(_withheld, writes=writes, named=named) for name, (writes, named) in WRITES.items()}
+    await side_by_side(tmp_path, cases)
+
+
+async def _withheld(folder: Path, writes: str, named: str) -> None:
     turns = script(bash(f"echo fixed > answer.txt; {writes}"), "Done.")
-    async with stage(tmp_path, turns) as here:
+    async with stage(folder, turns) as here:
         ended = await here.step(env=json.dumps(ENV), settings=json.dumps({"env": {"NPM_TOKEN": NPM_TOKEN}}))
         left = await here.machines_left()
     assert ended.exit_code == 1
