@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.fly import APP, TOKEN, eventually
@@ -170,6 +171,36 @@ async def test_an_outage_that_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         left = await here.machines_left()
     assert raised.value.type == "machine_api_unavailable"
     assert left == []
+
+
+SILENCES: dict[str, dict[str, Any]] = {
+    "no answer": {"action": "drop"},
+    "lost answers": {"action": "lose_answer"},
+    "another's words": {"action": "respond", "status": 502, "body": "<h1>Bad gateway</h1>"},
+}
+
+
+async def test_a_cancel_while_fly_is_out_of_reach(tmp_path: Path) -> None:
+    """Told in time; that the machine may be left as well, and `post` sees to it when Fly answers again."""
+    turns = script(bash("echo half > half.txt; sleep 60"), "Too late.")
+
+    async def check(folder: Path, fault: dict[str, Any]) -> None:
+        async with stage(folder, turns) as here:
+            running = await here.start()
+            await here.fly.has_file("workspace/*/half.txt")
+            await here.fly.fault(".", times=ALWAYS, **fault)
+            running.signal(signal.SIGINT)
+            ended = await running.ended()
+            await here.fly.forget_faults()
+            said = await running.post()
+            left = await here.machines_left()
+        assert ended.outputs["conclusion"] == "cancelled"
+        assert ended.outputs["cleanup"].startswith("leaked:")
+        assert [text for text in ended.of_level("warning") if "cleanup_failed" in text]
+        assert "is destroyed." in said or fault["action"] == "lose_answer"  # then it has gone already
+        assert left == []
+
+    await side_by_side(tmp_path, {name: partial(check, fault=fault) for name, fault in SILENCES.items()})
 
 
 async def test_a_foreign_machine_that_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
