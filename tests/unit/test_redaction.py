@@ -16,12 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flaude_action import redaction, words
 from flaude_action.redaction import LINE_MARKS_MAX, MASK, Redactor, bared
 from flaude_action.secret_forms import forms, proof_of
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True, scope="module", params=[None, 1], ids=["few", "as if many"])
+def _many(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Few forms and many are looked for in other ways: all that is said here holds for both."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setattr(redaction, "MANY_WORDS", request.param)
+            patch.setattr(words, "MANY_HEADS", request.param)
+        yield
+
 
 SECRET = 'fm2_+l"J/P é&<x>=='
 FORMS = {
@@ -259,6 +271,22 @@ def searched(text: str, secret: str) -> list[str]:
     starts = {start for form in forms(secret) for start in beginnings(bared(form))}
     cut = [start for start in starts for end in ends if end.endswith(start)]
     return whole + cut
+
+
+def test_very_many_lines() -> None:
+    """Each of a thousand is hidden: also those that begin alike, that begin another, and that are cut."""
+    rng = random.Random(3)
+    lines = [f"export KEY_{number}={rng.random()}" for number in range(400)]
+    lines += [f"é\udc80{rng.random()} {number}|xy" for number in range(200)]
+    lines += [line + "-and-more" for line in lines[:400]]
+    redactor = Redactor(["\n".join(lines)])
+    assert set("\n".join(redactor.redact_page(lines, "")[0])) == {"*", "\n"}
+    cut = [f"x {line[:-1]}... y {line} z" for line in lines[400:600]]
+    assert set(redactor.redact_page(cut, "")[0]) == {f"x {MASK}... y {MASK} z"}
+    redactor.add(["one-more-secret"])
+    assert redactor.redact(f"a one-more-secret {lines[7]}") == f"a {MASK} {MASK}"
+    others = [line[:7] + line for line in lines[:400]]
+    assert redactor.redact_page(others, "")[0] == [line[:7] + MASK for line in lines[:400]]
 
 
 PIECES = ["ab", "abab", "abc", "ba", "c", "a", " ", "\n", "|", "...", "…", ".", "x", "YWJh", "6162", "\u200b"]

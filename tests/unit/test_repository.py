@@ -27,7 +27,7 @@ TIERS = {
     " dockerignore env_input event github_documents http_body image_errors image_recipe image_reference"
     " input_rules input_values inputs machine_config redaction runner_protocol verdict workspace_file"
     " annotations log_excerpt log_witness markdown prices evidence repo_spec spans log_caps chunk left_out"
-    " patch_content patch_secrets secret_forms",
+    " patch_content patch_secrets secret_forms words",
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_cleanup engine_client"
     " engine_stream github image image_build registry registry_credentials registry_http report run_report"
     " state summary publish fly_access fly_events fly_fields fly_limits stderr",
