@@ -238,6 +238,35 @@ def test_what_proves_that_a_secret_of_several_lines_stands_somewhere(secret: str
     assert Redactor([secret]).redact(public[1]).strip() == MASK
 
 
+OWN_WORDS = "aB3dE5gH7jK9mN1pQ3sTuV", "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "q1w2e3r4t5y6u7i8o9p0lkjh"
+PUBLIC_WORDS = (
+    "6f3c1c5e-8d0b-4f6e-9a53-0c7a1d2e4b58",
+    "//registry.npmjs.org/:_authToken=",
+    "shop-123456-deploy-account",
+    "AWS_SECRET_ACCESS_KEY_2=",
+    "11111111111111111111111a",
+    "12345678901234567890123",
+    "averylongwordofsmallletters",
+    "https://login.microsoftonline.com/Common2/",
+)
+
+
+@pytest.mark.parametrize("value", OWN_WORDS)
+@pytest.mark.parametrize("line", ["{}", "KEY={}", "export TOKEN_OF_MINE2='{}'", '  "key": "{}",', "key: {}"])
+def test_words_that_prove_something(line: str, value: str) -> None:
+    """A value of a file of settings does without its name; letters of one case do, with digits among them."""
+    proof = Redactor(proof_of(f"# settings\n{line.format(value)}\nother: x\n"), lines=False)
+    assert proof.found_in(f"token = {value}")
+    assert proof.found_in(base64.b64encode(f"x{value}".encode()).decode())
+
+
+@pytest.mark.parametrize("value", PUBLIC_WORDS)
+def test_words_that_prove_nothing(value: str) -> None:
+    """Nor do names, hosts, and the identifiers that stand beside a secret in many a file."""
+    proof = Redactor(proof_of(f"# settings\nkey={value}\nother: x\n"), lines=False)
+    assert not proof.found_in(f"token = {value}")
+
+
 @pytest.mark.parametrize("length", [2047, 2048, 4095, 4096, 5000, 65_536])
 def test_a_long_secret_is_hidden_whole(length: int) -> None:
     """Though it is known by its pieces, also where it begins in one page and ends in another."""
