@@ -27,6 +27,8 @@ EXEC_TIMEOUT_S = 28
 RETRY_PAUSE_S = 0.25
 READY_S = 120.0
 """How long a Fly that answers may say that nothing can be run on the machine yet."""
+ANSWER_MARKS_MAX = 100_000
+"""Values in an answer of our guest's, whose result may hold a structured output."""
 GARBLED = 3
 """So many answers in a row that are none of our guest's are believed."""
 
@@ -212,7 +214,7 @@ def waits(error: FlyAPIError) -> bool:
 
 
 def _document(text: str) -> dict[str, Any] | None:
-    document = json_of(text, fraction=float)
+    document = json_of(text, marks=ANSWER_MARKS_MAX, fraction=float)
     return document if isinstance(document, dict) else None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.fly_errors import may_pass
 from flaude_action.guest_files import Coming, GuestFiles
-from flaude_action.guest_link import GarbledAnswer
+from flaude_action.guest_link import ANSWER_MARKS_MAX, GarbledAnswer
 from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import PHASES
@@ -148,7 +148,7 @@ class GuestWork:
             raise GuestError("collect_failed", details=details, dev=str(error)) from error
         if isinstance(coming.failed, OSError):
             raise GuestError("collect_failed", details="The result could not be written on the runner.")
-        result = json_of(path.read_bytes(), fraction=float) if coming.done else None
+        result = json_of(path.read_bytes(), marks=ANSWER_MARKS_MAX, fraction=float) if coming.done else None
         path.unlink(missing_ok=True)
         genuine = isinstance(result, dict)
         self.status = replace(status, result=result if genuine else None, tampered=not genuine)

@@ -21,6 +21,7 @@ from flaude_action.json_document import json_of
 from flaude_action.secret_forms import SHORTEST_FORM, is_word, parts_of
 from flaude_action.spans import DOTS, LINE, apart, beginnings, places, replaced
 from flaude_action.untrusted import TEXT_CHARS, visible
+from flaude_action.words import Heads, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from flaude_action.spans import Span
 
 MASK = "***"
-MANY_HEADS = 250
+MANY_WORDS = 32
 """From so many on, what stands in the text is looked up among them, and not each of them in the text."""
 LINE_MARKS_MAX = 50_000
 """Values in a line of JSON; a megabyte holds 350,000, and Python does nothing else while it reads them."""
@@ -41,7 +42,8 @@ _ESCAPED_CHAR = re.compile(r"\\u([0-9A-Fa-f]{4})")
 class Redactor:
     """Knows the secrets and every form of them; `add` may be called at any time.
 
-    What is looked for first is how each form begins, in the bare text: fast, and mostly it is not there.
+    What is looked for first is how each form begins, in the bare text: fast, and mostly it is not there. That
+    is asked of every text.
     The single `lines` of a secret are secrets too, unless they need not be.
     """
 
@@ -50,24 +52,23 @@ class Redactor:
         self._forms: set[str] = set()
         self._short: list[str] = []
         self._bare: dict[str, list[str]] = {}
-        self._by_head: dict[str, list[str]] = {}
+        self._heads = Heads()
         self._shortest = self._longest = SHORTEST_FORM
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        for secret in secrets:
-            self._forms |= parts_of(secret, lines=self._lines)
-        self._short, self._bare, self._by_head = [], {}, {}
-        for form in sorted(self._forms):
+        parts = {part for secret in secrets for part in parts_of(secret, lines=self._lines)} - self._forms
+        self._forms |= parts
+        for form in sorted(parts):
             bare = bared(form)
             if len(bare) < SHORTEST_FORM:
                 self._short.append(form)
-            else:
-                self._bare.setdefault(bare, []).append(form)
-        for bare in self._bare:
-            self._by_head.setdefault(bare[:SHORTEST_FORM], []).append(bare)
-        self._shortest = min(map(len, self._short), default=SHORTEST_FORM)
-        self._longest = max(map(len, self._bare), default=SHORTEST_FORM)
+                self._shortest = min(self._shortest, len(form))
+                continue
+            if bare not in self._bare:
+                self._heads.add(bare)
+                self._longest = max(self._longest, len(bare))
+            self._bare.setdefault(bare, []).append(form)
 
     def redact(self, text: str) -> str:
         """The text without secrets, also those with line ends, white space or our margins in them.
@@ -98,7 +99,7 @@ class Redactor:
         if "\\u" in text:
             text = visible(_ESCAPED_CHAR.sub(lambda code: chr(int(code[1], 16)), text))
         bare = bared(text)
-        begun = self._begun(bare)
+        begun = self._heads.begun_in(bare)
         found = text != plain and (
             any(form in bare for form in begun) or any(form in text for form in self._short)
         )
@@ -119,7 +120,7 @@ class Redactor:
             return lines, ""
         text = "\n".join(lines)
         bare = before + bared(text)
-        clean = self._clean(text, before, self._begun(bare))
+        clean = self._clean(text, before, self._heads.begun_in(bare))
         return lines if clean is text else clean.split("\n"), bare[-self._longest :]
 
     def after(self, before: str, unseen: str) -> str:
@@ -134,18 +135,9 @@ class Redactor:
         many a text by itself and counts for nothing here, though `redact` hides it.
         """
         looked_at = searched(text)
-        return any(form in each for each in looked_at for form in self._begun(each) if not is_word(form))
-
-    def _begun(self, bare: str) -> list[str]:
-        """The bare forms that may be in a bare text: what is asked of every text, so it must be quick."""
-        heads = self._by_head
-        if len(heads) < MANY_HEADS:
-            return [form for head, known in heads.items() if head in bare for form in known]
-        here: set[str] = set()
-        for start in range(0, len(bare), TEXT_CHARS):  # piece by piece, for each of them takes memory
-            last = min(start + TEXT_CHARS, len(bare) - SHORTEST_FORM + 1)
-            here |= heads.keys() & {bare[at : at + SHORTEST_FORM] for at in range(start, last)}
-        return [form for head, known in heads.items() if head in here for form in known]
+        return any(
+            form in each for each in looked_at for form in self._heads.begun_in(each) if not is_word(form)
+        )
 
     def _clean(self, text: str, before: str = "", begun: list[str] | None = None) -> str:
         """`text` without secrets, also one that began in `before`; the very same when there is none.
@@ -153,7 +145,9 @@ class Redactor:
         As they are written they go first: what stands at the edges of a form may not be in its bare form.
         """
         if begun is None:
-            begun = self._begun(before + bared(text))
+            begun = self._heads.begun_in(before + bared(text))
+        if len(begun) >= MANY_WORDS:
+            return self._clean_of_many(text, before, begun)
         written = [form for bare in begun for form in self._bare[bare]]
         text = replaced(text, merge(*(places(text, form) for form in (*self._short, *written))), MASK)
         if not begun:
@@ -161,6 +155,15 @@ class Redactor:
         bare = before + bared(text)
         whole = (places(bare, form) for form in begun)
         spans = apart(merge(*whole, beginnings(bare, _cuts(text, bare, len(before)), begun)))
+        return replaced(text, _unbared(text, spans, len(before)), MASK)
+
+    def _clean_of_many(self, text: str, before: str, begun: list[str]) -> str:
+        """The same, in a time that hardly depends on how many there are."""
+        words = Words(begun)
+        written = [form for bare in sorted(words.whole(before + bared(text))) for form in self._bare[bare]]
+        text = replaced(text, merge(*(places(text, form) for form in (*self._short, *written))), MASK)
+        bare = before + bared(text)
+        spans = apart(words.spans(bare, _cuts(text, bare, len(before))))
         return replaced(text, _unbared(text, spans, len(before)), MASK)
 
 

@@ -87,12 +87,20 @@ def test_as_many_as_we_take() -> None:
         "[" + ("9" * 20 + ",") * (MARKS_MAX - 10) + "0]",
         "[" + '",",' * (4 * MIB // 4) + "0]",
         "[" + ("9" * 4000 + ",") * 1000 + "0]",
+        "[" + '"' * (4 * MIB - MARKS_MAX) + "," * (MARKS_MAX + 1),
     ],
-    ids=["names", "numbers", "texts", "digits"],
+    ids=["names", "numbers", "texts", "digits", "quotes"],
 )
 def test_nobody_waits_long(body: str) -> None:
     """While it is read nothing else is done, so it is soon over, or not begun. 50 ms; here twice as many."""
     assert min(seconds_of(json_of, body) for _ in range(5)) < 0.1
+
+
+def test_as_many_texts_as_fit_between() -> None:
+    """Each mark but those in texts may have a name and a value: they are no reason to refuse."""
+    document = {str(number): ",," for number in range(MARKS_MAX)}
+    assert json_of(json.dumps(document)) == document
+    assert json_of(json.dumps(document | {"x": ","})) is None
 
 
 def test_marks_in_a_text_are_none() -> None:

@@ -16,12 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flaude_action import redaction, words
 from flaude_action.redaction import LINE_MARKS_MAX, MASK, Redactor, bared
 from flaude_action.secret_forms import forms, proof_of
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True, scope="module", params=[None, 1], ids=["few", "as if many"])
+def _many(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Few forms and many are looked for in other ways: all that is said here holds for both."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setattr(redaction, "MANY_WORDS", request.param)
+            patch.setattr(words, "MANY_HEADS", request.param)
+        yield
+
 
 SECRET = 'fm2_+l"J/P é&<x>=='
 FORMS = {
@@ -231,6 +243,35 @@ def test_what_proves_that_a_secret_of_several_lines_stands_somewhere(secret: str
     assert Redactor([secret]).redact(public[1]).strip() == MASK
 
 
+OWN_WORDS = "aB3dE5gH7jK9mN1pQ3sTuV", "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "q1w2e3r4t5y6u7i8o9p0lkjh"
+PUBLIC_WORDS = (
+    "6f3c1c5e-8d0b-4f6e-9a53-0c7a1d2e4b58",
+    "//registry.npmjs.org/:_authToken=",
+    "shop-123456-deploy-account",
+    "AWS_SECRET_ACCESS_KEY_2=",
+    "11111111111111111111111a",
+    "12345678901234567890123",
+    "averylongwordofsmallletters",
+    "https://login.microsoftonline.com/Common2/",
+)
+
+
+@pytest.mark.parametrize("value", OWN_WORDS)
+@pytest.mark.parametrize("line", ["{}", "KEY={}", "export TOKEN_OF_MINE2='{}'", '  "key": "{}",', "key: {}"])
+def test_words_that_prove_something(line: str, value: str) -> None:
+    """A value of a file of settings does without its name; letters of one case do, with digits among them."""
+    proof = Redactor(proof_of(f"# settings\n{line.format(value)}\nother: x\n"), lines=False)
+    assert proof.found_in(f"token = {value}")
+    assert proof.found_in(base64.b64encode(f"x{value}".encode()).decode())
+
+
+@pytest.mark.parametrize("value", PUBLIC_WORDS)
+def test_words_that_prove_nothing(value: str) -> None:
+    """Nor do names, hosts, and the identifiers that stand beside a secret in many a file."""
+    proof = Redactor(proof_of(f"# settings\nkey={value}\nother: x\n"), lines=False)
+    assert not proof.found_in(f"token = {value}")
+
+
 @pytest.mark.parametrize("length", [2047, 2048, 4095, 4096, 5000, 65_536])
 def test_a_long_secret_is_hidden_whole(length: int) -> None:
     """Though it is known by its pieces, also where it begins in one page and ends in another."""
@@ -264,6 +305,22 @@ def searched(text: str, secret: str) -> list[str]:
     starts = {start for form in forms(secret) for start in beginnings(bared(form))}
     cut = [start for start in starts for end in ends if end.endswith(start)]
     return whole + cut
+
+
+def test_very_many_lines() -> None:
+    """Each of a thousand is hidden: also those that begin alike, that begin another, and that are cut."""
+    rng = random.Random(3)
+    lines = [f"export KEY_{number}={rng.random()}" for number in range(400)]
+    lines += [f"é\udc80{rng.random()} {number}|xy" for number in range(200)]
+    lines += [line + "-and-more" for line in lines[:400]]
+    redactor = Redactor(["\n".join(lines)])
+    assert set("\n".join(redactor.redact_page(lines, "")[0])) == {"*", "\n"}
+    cut = [f"x {line[:-1]}... y {line} z" for line in lines[400:600]]
+    assert set(redactor.redact_page(cut, "")[0]) == {f"x {MASK}... y {MASK} z"}
+    redactor.add(["one-more-secret"])
+    assert redactor.redact(f"a one-more-secret {lines[7]}") == f"a {MASK} {MASK}"
+    others = [line[:7] + line for line in lines[:400]]
+    assert redactor.redact_page(others, "")[0] == [line[:7] + MASK for line in lines[:400]]
 
 
 PIECES = ["ab", "abab", "abc", "ba", "c", "a", " ", "\n", "|", "...", "…", ".", "x", "YWJh", "6162", "\u200b"]

@@ -28,7 +28,7 @@ TIERS = {
     " input_rules input_values inputs machine_config redaction runner_protocol verdict workspace_file"
     " annotations log_excerpt log_witness markdown prices evidence repo_spec spans log_caps chunk left_out"
     " patch_content patch_context patch_secrets credential_shapes env_credentials secret_forms"
-    " inline_credentials",
+    " inline_credentials words",
     "parties": "fly fly_errors fly_http fly_models artifacts engine engine_cleanup engine_client"
     " engine_stream github image image_build registry registry_credentials registry_http report run_report"
     " state summary publish fly_access fly_events fly_fields fly_limits stderr",
