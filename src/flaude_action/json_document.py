@@ -15,8 +15,8 @@ MARKS_MAX: Final = 50_000
 """Commas and opening brackets, so about as many values. Each can cost 200 bytes of memory, each pair of
 `[],` takes three bytes to send: without this, 8 MiB of them become 280 MB. And while Python reads them it
 does nothing else: for 50 ms at most."""
-DIGITS_MAX: Final = 20
-"""Of a whole number; a thousand numbers of 4,000 digits would take as long as all the rest."""
+DIGITS_MAX: Final = 500
+"""Of a whole number; a thousand of 4,000 digits would take as long as all the rest."""
 
 _PIECE = 64 * 1024
 

@@ -181,7 +181,7 @@ STOPPING = [
     cancelled("while the machine is made", after("Creating machine"), send(signal.SIGINT),
               settings={"boot_delay_s": 2.0}),
     cancelled("while create is not answered", after("Creating machine"), send(signal.SIGINT),
-              faults=({"path": CREATE, "method": "POST", "action": "delay", "seconds": 1.0},)),
+              faults=({"path": CREATE, "method": "POST", "action": "delay", "seconds": 0.4},)),
     cancelled("while setup runs", after("runs `setup`"), send(signal.SIGINT), source=RESULT,
               inputs={"setup": "sleep 60"}),
     cancelled("while Claude Code works", WORKING, send(signal.SIGINT), source=RESULT, **BUSY),
