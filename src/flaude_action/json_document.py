@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MARKS_MAX: Final = 100_000
 """Commas and opening brackets, so about as many values. Each can cost 200 bytes of memory, each pair of
@@ -29,26 +29,36 @@ def json_of(body: bytes | str, *, marks: int = MARKS_MAX, fraction: Callable[[st
     """
     try:
         text = body if isinstance(body, str) else body.decode("utf-8")
-        if _marks(text) > marks and _marks_between_texts(text) > marks:
+        if _marks(text) > marks and sum(map(_marks, _between_texts(text))) > marks:
             return None
         return json.loads(text, parse_float=fraction, parse_int=_whole, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None
 
 
+def ends_early(text: str) -> bool:
+    """Whether it is the beginning of an object, and nothing but its end is missing.
+
+    One that was spoilt within has its end still, and one that is cut may end in any bracket.
+    """
+    opened = sum(
+        part.count("{") + part.count("[") - part.count("}") - part.count("]") for part in _between_texts(text)
+    )
+    return text.startswith("{") and opened > 0
+
+
 def _marks(text: str) -> int:
     return text.count(",") + text.count("[") + text.count("{")
 
 
-def _marks_between_texts(document: str) -> int:
-    """Those that are not part of a text; what follows the first error of a document does not matter."""
+def _between_texts(document: str) -> Iterator[str]:
+    """What is not part of a text; what follows the first error of a document does not matter."""
     bare = document.replace("\\\\", "").replace('\\"', "")  # now each quote begins or ends a text
-    marks = inside = 0
+    inside = 0
     for start in range(0, len(bare), _PIECE):
         parts = bare[start : start + _PIECE].split('"')
-        marks += _marks("".join(parts[inside::2]))
+        yield "".join(parts[inside::2])
         inside ^= (len(parts) - 1) & 1
-    return marks
 
 
 def _whole(digits: str) -> int:
