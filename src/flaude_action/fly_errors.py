@@ -118,7 +118,7 @@ def _type_of(status: int, code: str, said: str, method: str, path: str) -> str:
     if status == 402 or (status in (403, 422) and _has(said, _QUOTA_PHRASES)):
         return "machine_quota_exceeded"
     machine = _MACHINE_PATH.search(path)
-    if machine and machine["action"] == "/exec" and status in (400, 401, 403, 405, 412, 422):
+    if machine and machine["action"] == "/exec" and status in (400, 401, 403, 405, 422):
         return "machine_exec_refused"
     if status in (401, 403):
         return "machine_auth_failed"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.evidence import moment
 from flaude_action.fly_errors import may_pass
-from flaude_action.json_document import json_of
+from flaude_action.json_document import ends_early, json_of
 from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import GUEST_COMMAND, PROTOCOL, STATUS_WAIT_S, digest
 
@@ -187,10 +187,9 @@ class GuestLink:
         answer = await self._run([GUEST_COMMAND, *words], stdin=stdin, timeout=max(1.0, timeout))
         document = _document(answer.stdout)
         if document is None:
-            ends_early = answer.stdout.startswith("{") and not answer.stdout.rstrip().endswith("}")
             raise GarbledAnswer(
                 "boot_marker_missing",
-                len(answer.stdout) if ends_early else 0,
+                len(answer.stdout) if ends_early(answer.stdout) else 0,
                 dev=f"exit code {answer.exit_code}: {answer.stdout[:500]}",
             )
         problem = document.get("error")

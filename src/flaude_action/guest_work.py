@@ -13,9 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flaude_action.errors import FlyAPIError, GuestError
-from flaude_action.fly_errors import may_pass
 from flaude_action.guest_files import Coming, GuestFiles
-from flaude_action.guest_link import ANSWER_MARKS_MAX, GarbledAnswer
+from flaude_action.guest_link import ANSWER_MARKS_MAX, GarbledAnswer, waits
 from flaude_action.json_document import json_of
 from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import PHASES
@@ -71,6 +70,12 @@ class GuestWork:
         return self.status.result if self.status is not None else None
 
     @property
+    def _over(self) -> bool:
+        """Whether the guest has told of its result, here or not, genuine or not."""
+        told = self.status
+        return told is not None and (told.result is not None or told.tampered or told.result_bytes != 0)
+
+    @property
     def unreachable(self) -> FlyAPIError | None:
         """What is being waited out now; None when Fly answers."""
         return self._patience.trouble
@@ -107,16 +112,16 @@ class GuestWork:
         self._patience = Patience(deadline, quiet=True)
         try:
             async with asyncio.timeout(seconds):
-                if self.result is None:
+                if not self._over:
                     self._see(await self._link.interrupt(deadline))
-                    await self._fetch_result()
+                await self._fetch_result()
                 await self.collect(["patch", "changeset"])
         except (TimeoutError, FlyAPIError, GuestError) as error:
             self.problems.append(f"The interrupted run's files could not be fetched: {type(error).__name__}.")
 
     async def _until_result(self) -> None:
         troubles = 0
-        while self.status is None or not (self.result or self.status.tampered or self.status.result_bytes):
+        while not self._over:
             after = self.status.seq if self.status is not None else -1
             try:
                 self._see(await self._link.status(after))
@@ -124,7 +129,7 @@ class GuestWork:
                 self._patience.answered()
             except (FlyAPIError, GuestError) as error:
                 log.info("asking the guest for its status: %s", error)
-                if isinstance(error, FlyAPIError) and may_pass(error):
+                if isinstance(error, FlyAPIError) and waits(error):
                     await self._patience.wait_out(error)
                     continue
                 self._patience.answered()
@@ -134,12 +139,16 @@ class GuestWork:
                 await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _fetch_result(self) -> None:
-        """One that was too large for a status comes as a file does; so it is told by no file's name."""
+        """One that was too large for a status comes as a file does.
+
+        Goes on where an earlier call was broken off.
+        """
         status = self.status
-        if status is None or not status.result_bytes or self.result is not None:
+        if status is None or status.tampered or not status.result_bytes or self.result is not None:
             return
         path = self._folder / "result.json"
-        coming = Coming("result", status.result_bytes, status.result_sha256, path)
+        told = Coming("result", status.result_bytes, status.result_sha256, path)
+        coming = self._coming.setdefault("result", told)
         try:
             if status.result_bytes <= MAX_RESULT_BYTES:
                 await self._files.fetch([coming], self._patience)

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MARKS_MAX: Final = 50_000
 """Commas and opening brackets, so about as many values. Each can cost 200 bytes of memory, each pair of
@@ -36,26 +36,47 @@ def json_of(body: bytes | str, *, marks: int = MARKS_MAX, fraction: Callable[[st
         return None
 
 
+def ends_early(text: str) -> bool:
+    """Whether it is the beginning of an object, and nothing but its end is missing.
+
+    One that was spoilt within has its end still, and one that is cut may end in any bracket.
+    """
+    opened = sum(
+        part.count("{") + part.count("[") - part.count("}") - part.count("]")
+        for part in _between_texts(_unescaped(text))
+    )
+    return text.startswith("{") and opened > 0
+
+
 def _marks(text: str) -> int:
     return text.count(",") + text.count("[") + text.count("{")
 
 
 def _more_between_texts(document: str, most: int) -> bool:
-    """Whether there are more that are not part of a text; or more texts than can stand between so many.
-
-    What follows the first error of a document does not matter.
-    """
-    bare = document.replace("\\\\", "").replace('\\"', "")  # now each quote begins or ends a text
+    """Whether there are more that are not part of a text; or more texts than can stand between so many."""
+    bare = _unescaped(document)
     if bare.count('"') > 4 * (most + 1):  # a mark is followed by two texts, a name and a value
         return True
-    marks = inside = 0
-    for start in range(0, len(bare), _PIECE):
-        parts = bare[start : start + _PIECE].split('"')
-        marks += _marks("".join(parts[inside::2]))
+    marks = 0
+    for part in _between_texts(bare):
+        marks += _marks(part)
         if marks > most:
             return True
-        inside ^= (len(parts) - 1) & 1
     return False
+
+
+def _unescaped(document: str) -> str:
+    """Now each quote begins or ends a text."""
+    return document.replace("\\\\", "").replace('\\"', "")
+
+
+def _between_texts(bare: str) -> Iterator[str]:
+    """What is not part of a text; what follows the first error of a document does not matter."""
+    inside = 0
+    for start in range(0, len(bare), _PIECE):
+        parts = bare[start : start + _PIECE].split('"')
+        yield "".join(parts[inside::2])
+        inside ^= (len(parts) - 1) & 1
 
 
 def _whole(digits: str) -> int:

@@ -21,8 +21,8 @@ The verbs, each one exec that answers with one JSON document (`protocol`, `nonce
 `status` answers when `seq` is over SEQ, at the latest after `--wait`. A result is told at once; a phase that
 merely changed not before `--settle` seconds have passed, so that who may not ask often need not.
 A result of more than RESULT_INLINE_BYTES is null there, because nobody knows how much of an answer Fly
-carries: its canonical JSON is the file `result` of `collect`. `result_bytes` is that JSON's size, or 0 while
-there is none.
+carries: its canonical JSON is the file `result` of `collect`. `result_bytes` is that JSON's size, and
+`result_digest` that JSON's; 0 and null while there is none.
 An error is `{"protocol", "error": {"type", "message"}}` with exit code 2.
 
 The result is held `limits.hold_s` in all, or until `release`. Once all that it names has been handed over it
@@ -56,7 +56,7 @@ STATUS_WAIT_S = 20
 COLLECT_MAX_BYTES = 4 * 1024 * 1024
 """One `collect` answer carries at most this many bytes before base64. How many come whole is Fly's to say."""
 RESULT_INLINE_BYTES = 12 * 1024
-"""The largest result that a status answer holds."""
+"""The largest result that a status answer holds, as it is written there; all around it is less than 1 KiB."""
 HOLD_S, HOLD_IDLE_S = 600, 60
 """How long the guest keeps its result for the host: in all, and since the host's last call."""
 

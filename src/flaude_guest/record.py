@@ -5,6 +5,7 @@ One thread (the journey) writes, the control server's threads read. How verbs ar
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class Record:
         self.result: dict[str, Any] | None = None
         self.result_text = b""
         self.holding = Holding()
-        self._closed = False
+        self._closed = self._inline = False
         self._digest: str | None = None
         self._seq = 0
         self._output = output
@@ -86,6 +87,8 @@ class Record:
             self.result = {**result, "lines": lines, "times": ended, "finished_at": clock.now()}
             self._digest = protocol.digest(self.result)
             self.result_text = protocol.canonical_json(self.result).encode("ascii")
+            # Measured as it is written there: with spaces, which may be a third of it.
+            self._inline = len(json.dumps(self.result)) <= protocol.RESULT_INLINE_BYTES
             files = dict(result.get("files", {}))
             self.holding.begin(
                 files if self._inline else {**files, "result": {"size": len(self.result_text)}}
@@ -139,11 +142,6 @@ class Record:
         with self._changed:
             self._changed.wait_for(lambda: self.result is not None, timeout=wait_s)
             return self._document()
-
-    @property
-    def _inline(self) -> bool:
-        """Whether the result goes with the status."""
-        return len(self.result_text) <= protocol.RESULT_INLINE_BYTES
 
     def _result_after(self, seq: int) -> bool:
         return self.result is not None and self._seq > seq

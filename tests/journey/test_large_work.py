@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.claude
 
 COLLECT = '"collect"'
+DATA = r'data\\": \\"'
 
 
 def large(size: int) -> dict[str, Any]:
@@ -118,6 +119,42 @@ async def test_a_result_larger_than_an_answer(tmp_path: Path) -> None:
     )
 
 
+async def test_a_large_result_on_its_way(tmp_path: Path) -> None:
+    """A part that comes wrong is asked for again; when all do, that is told as what it is."""
+    files = bash('for n in $(seq 300); do echo x > "a_rather_long_file_name_number_$n.txt"; done')
+
+    async def check(folder: Path, times: int, error_type: str) -> None:
+        async with stage(folder, script(files, "Done."), exec_output_max_bytes=16 * 1024) as here:
+            spoil = {"action": "alter", "find": DATA + "....", "put": DATA + "AAAA"}
+            await here.fly.fault("/exec$", asks='"result"', times=times, **spoil)
+            ended = await here.step()
+            left = await here.machines_left()
+        assert (ended.outputs["error_type"], ended.outputs["cleanup"], left) == (error_type, "destroyed", [])
+        assert len(json.loads(ended.outputs["changed_files"])) == (0 if error_type else 300)
+        assert ("The guest's result could not be fetched whole." in ended.log) == bool(error_type)
+
+    cases = {"once": partial(check, times=1, error_type="")}
+    await side_by_side(tmp_path, cases | {"always": partial(check, times=1000, error_type="collect_failed")})
+
+
+async def test_a_cancel_while_a_large_result_is_fetched(tmp_path: Path) -> None:
+    """What is here of it is not asked for again, and nobody is interrupted who has come to the end."""
+    many = bash('for n in $(seq 900); do echo x > "a_rather_long_file_name_number_$n.txt"; done')
+    turns = script(many, "word " * 12_000)
+    async with stage(tmp_path, turns, rate_limits=True, exec_output_max_bytes=16 * 1024) as here:
+        running = await here.start()
+
+        async def fetching() -> bool:
+            return len(await collects(here.fly)) >= 3
+
+        await eventually(fetching, within_s=60)
+        ended = await cancelled_in_time(here.fly, running)
+        asked = [request["body"] for request in await here.fly.requests("POST", "/exec")]
+    assert (ended.outputs["conclusion"], ended.exit_code) == ("cancelled", 130)
+    assert not [body for body in asked if '"interrupt"' in body]
+    assert len([body for body in asked if '"result","0"' in body]) <= 2
+
+
 async def test_a_cancel_keeps_work_with_a_large_result(tmp_path: Path) -> None:
     """In the little time that there is."""
     many = bash('for n in $(seq 900); do echo x > "a_rather_long_file_name_number_$n.txt"; done; echo > end')
@@ -129,7 +166,6 @@ async def test_a_cancel_keeps_work_with_a_large_result(tmp_path: Path) -> None:
     assert len(json.loads(ended.outputs["changed_files"])) == 901
 
 
-DATA = r'data\\": \\"'
 SPOILT: dict[str, dict[str, Any]] = {
     "a wrong chunk": {"action": "alter", "find": DATA + "....", "put": DATA + "AAAA"},
     "a chunk that is no base64": {"action": "alter", "find": DATA + "....", "put": DATA + "%%%%"},

@@ -144,6 +144,28 @@ async def test_when_the_machine_is_destroyed(tmp_path: Path) -> None:
     assert (ended.of_level("warning"), left) == ([], [])
 
 
+async def test_a_machine_in_anothers_hands(tmp_path: Path) -> None:
+    """Somebody holds its lease, or Fly says that it does not run: for a while that is like any trouble."""
+    words = {409: "machine ID 0 lease currently held", 412: "failed_precondition: machine not running"}
+
+    async def check_one(folder: Path, code: int, verb: str) -> None:
+        async with stage(folder) as here:
+            fault = {"status": code, "body": {"error": words[code]}, "asks": f'"{verb}"'}
+            await here.fly.fault("/exec$", skip=int(verb == "status"), times=ALWAYS, **fault)
+            running = await here.start()
+            await running.until(ASKING)
+            await asyncio.sleep(25 if verb == "status" else 1)
+            await here.fly.forget_faults()
+            ended = await running.ended()
+        check(ended, "answer.txt")
+        assert f"{ASKING} (HTTP {code})" in ended.log
+        assert ended.log.count(ASKING) == ended.log.count(AGAIN) == 1
+
+    asked = ((code, verb) for code in words for verb in ("status", "collect"))
+    cases = {f"{code} to {verb}": partial(check_one, code=code, verb=verb) for code, verb in asked}
+    await side_by_side(tmp_path, cases)
+
+
 def library(here: Stage, monkeypatch: pytest.MonkeyPatch, **config: object) -> MachineConfig:
     monkeypatch.setenv("FLY_FLAPS_BASE_URL", here.fly.flaps_url)
     monkeypatch.setenv("FLY_API_BASE_URL", here.fly.api_url)

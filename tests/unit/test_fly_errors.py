@@ -47,7 +47,7 @@ MEANING = {
     "failed_precondition: machine getting": ("POST", f"{MACHINE}/start", "machine_api_unavailable"),
     "failed_precondition: machine still att": ("POST", f"{MACHINE}/start", "machine_api_unavailable"),
     "deadline_exceeded: machine still": ("POST", f"{MACHINE}/start", "machine_api_unavailable"),
-    "failed_precondition: machine not running": ("POST", f"{MACHINE}/exec", "machine_exec_refused"),
+    "failed_precondition: machine not running": ("POST", f"{MACHINE}/exec", "machine_api_unavailable"),
     "machine ID 3d8d413b29d089 lease": ("DELETE", MACHINE, "machine_api_unavailable"),
     "Authenticate: token validation": ("GET", MACHINE, "machine_auth_failed"),
     "rate limit exceeded": ("POST", MACHINES, "machine_quota_exceeded"),

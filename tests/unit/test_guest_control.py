@@ -213,6 +213,55 @@ def test_a_phase_may_settle_but_a_result_is_told_at_once(record: Record) -> None
     later.join()
 
 
+SHAPES: dict[str, Any] = {
+    "one text": "x" * 100_000,
+    "little numbers": [1] * 6000,
+    "empty lists": [[]] * 4000,
+    "characters of many bytes": "\U0001f600" * 5000,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_large_result_is_collected_like_a_file(
+    places: Places, record: Record, shape: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status has its size and its digest in its place, and it is held until it was handed over."""
+    places.state.mkdir()
+    verbs_ = Control(places, record)
+    verbs_.start()
+    assert verbs_.answer(["collect", "result", "0", "1"], "")[0]["code"] == 2
+    record.finish({"ok": True, "shape": shape})
+    status = verbs_.answer(["status"], "")[0]["document"]
+    assert status["result"] is None
+    now = [clock.since_boot()]
+    monkeypatch.setattr(clock, "since_boot", lambda: now[0])
+    assert not _over_at(record, now, 590)
+    text = b""
+    while len(text) < status["result_bytes"]:
+        parts = verbs_.answer(["collect", "result", str(len(text)), "9000"], "")[0]["document"]["parts"]
+        text += base64.b64decode(parts[0]["data"])
+    assert parts[0]["eof"]
+    assert "sha256:" + hashlib.sha256(text).hexdigest() == status["result_digest"]
+    assert json.loads(text) == record.result
+    assert _over_at(record, now, 180)
+
+
+@pytest.mark.parametrize("value", [1, [], "x", ""], ids=repr)
+def test_a_status_is_never_large(record: Record, value: object) -> None:
+    """As it is printed, with all around it, whatever the result is made of."""
+    inline = []
+    for number in range(0, 12_000, 250):
+        each = Record(record.nonce, Output(os.open(os.devnull, os.O_WRONLY)), Wake())
+        for phase in protocol.PHASES[1:-2]:
+            each.enter(phase)
+        each.finish({"ok": True, "values": [value] * number})
+        status = each.status(-1, 0)
+        inline.append(status["result"] is not None)
+        assert len(json.dumps(status)) < protocol.RESULT_INLINE_BYTES + 1024
+    assert True in inline
+    assert False in inline
+
+
 LIMITS = Limits(timeout_s=1, idle_timeout_s=1, hold_s=600, hold_idle_s=60, grace_s=1)
 
 

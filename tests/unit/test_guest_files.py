@@ -298,6 +298,33 @@ async def test_a_refusal_is_believed_after_some(tmp_path: Path, code: int) -> No
     assert guest.execs < 20
 
 
+@pytest.mark.parametrize("code", [409, 412, 503])
+async def test_what_lasts_is_told_and_ends(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine in another's hands, too: told once in the log, and waited out for minutes, not for the run's
+    whole deadline."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.25)
+    patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    patience.most_s = 180.0
+    guest = Guest(SMALL, *[FlyAPIError(code, "held")] * 10)
+    await GuestFiles(GuestLink(guest, NONCE)).fetch(coming(guest, tmp_path), patience)
+    assert [message.split("(")[0] for message in caplog.messages if "answer" in message] == [
+        "Fly does not answer ",
+        "Fly answers again, after 28 s.",
+    ]
+    began, guest = now[0], Guest(SMALL, *[FlyAPIError(code, "held")] * 2000)
+    with pytest.raises(FlyAPIError) as raised:
+        await GuestFiles(GuestLink(guest, NONCE)).fetch(coming(guest, tmp_path / "more"), patience)
+    assert raised.value.status_code == code
+    assert now[0] - began == pytest.approx(180, abs=waiting.LONGEST_PAUSE_S)
+
+
 async def test_a_full_disk_loses_that_file_alone(tmp_path: Path) -> None:
     """What cannot be written is told; the others arrive."""
     guest = Guest(SMALL)

@@ -10,7 +10,7 @@ import pytest
 
 from flaude_action import guest_link, waiting
 from flaude_action.errors import FlyAPIError, GuestError
-from flaude_action.guest_link import GuestLink
+from flaude_action.guest_link import GarbledAnswer, GuestLink
 from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import PROTOCOL, digest
 
@@ -121,6 +121,33 @@ async def test_an_outage_is_not_the_guests_fault(monkeypatch: pytest.MonkeyPatch
     assert (raised.value.type, patience.trouble) == ("machine_api_unavailable", raised.value)
 
 
+@pytest.mark.parametrize("code", [409, 412])
+async def test_what_nobody_can_be_asked_for_after_the_boot_is_told_and_ends(
+    code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine in another's hands is waited for like one that is silent: told once, and not for ever."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(waiting, "PAUSE_S", 0.25)
+    patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    patience.most_s = 180.0
+    with pytest.raises(FlyAPIError) as raised:
+        await GuestLink(Machine(*[FlyAPIError(code, "held")] * 2000), NONCE, patience).provision({})
+    assert raised.value.status_code == code
+    assert now[0] == pytest.approx(180, abs=waiting.LONGEST_PAUSE_S)
+    assert caplog.messages == [f"Fly does not answer (HTTP {code}); asking on until it does."]
+
+
+@pytest.mark.parametrize("code", [409, 412])
+async def test_the_boot_is_no_trouble(code: int, caplog: pytest.LogCaptureFixture) -> None:
+    """That nothing runs there yet is what is expected, so the log does not tell of it."""
+    await GuestLink(Machine(*[FlyAPIError(code, "starting")] * 20, status()), NONCE).ready()
+    assert caplog.messages == []
+
+
 GARBAGE = ["", "Traceback", '{"protocol": 1, "non', json.dumps({"protocol": 99, "nonce": NONCE})]
 
 
@@ -183,6 +210,28 @@ async def test_odd_answers_are_refused(answer: str, error_type: str) -> None:
     with pytest.raises(GuestError) as raised:
         await GuestLink(Machine(answer), NONCE).status(-1)
     assert raised.value.type == error_type
+
+
+@pytest.mark.parametrize("told", [{}, {"result_bytes": "9"}, {"result_bytes": True}, {"result_digest": None}])
+async def test_a_result_that_is_too_large_for_the_answer(told: dict[str, Any]) -> None:
+    """Its size and its digest are there in its place; what is neither says that there is no result yet."""
+    large = {"result_digest": "sha256:" + "ab" * 32, "result_bytes": 70_000}
+    found = await GuestLink(Machine(status(**large | told)), NONCE).status(-1)
+    assert (found.result, found.tampered) == (None, False)
+    assert found.result_bytes == (0 if told else 70_000)
+    assert told or found.result_sha256 == "ab" * 32
+
+
+async def test_an_answer_that_is_cut_says_where() -> None:
+    """At every place, also behind a bracket that closes something in it; what is garbled is not cut."""
+    text = json.dumps(status({"ok": True, "text": 'a "quoted" {', "list": [{"a": [1]}, {}]}))
+    for length in range(1, len(text)):
+        with pytest.raises(GarbledAnswer) as raised:
+            await GuestLink(Machine(text[:length]), NONCE).status(-1)
+        assert raised.value.cut_at == length
+    with pytest.raises(GarbledAnswer) as raised:
+        await GuestLink(Machine(text.replace('"ok"', "ok")), NONCE).status(-1)
+    assert raised.value.cut_at == 0
 
 
 async def test_interrupt_is_repeated_as_long_as_there_is_time() -> None:

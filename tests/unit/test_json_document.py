@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.growth import seconds_of
 
-from flaude_action.json_document import MARKS_MAX, json_of
+from flaude_action.json_document import MARKS_MAX, ends_early, json_of
 
 MIB = 2**20
 PEAK_MB = 50
@@ -108,3 +108,23 @@ def test_marks_in_a_text_are_none() -> None:
     for text in ("," * MIB, '",\\' * (MIB // 3), "[{\n" * (MIB // 3)):
         assert json_of(json.dumps([text])) == [text]
         assert json_of(json.dumps(text)[:-1]) is None
+
+
+def test_where_a_document_ends() -> None:
+    """One that is cut anywhere lacks its end, whatever its texts are made of; other words never had one."""
+    whole = json.dumps({"a": ["}]", '\\" }', {"b": [[], {}]}, "x" * 70_000], "c": 'say "{"'})
+    assert all(ends_early(whole[:length]) for length in (*range(1, 60), *range(65_000, len(whole), 7)))
+    others = (whole, whole + "\n", whole.replace('"a"', "a"), "", "Traceback {", "[1, 2")
+    assert not any(map(ends_early, others))
+
+
+@pytest.mark.parametrize("unit", ['"', '""', "\\", "{}[]", '\\"', "x"])
+def test_nobody_waits_long_for_the_end(unit: str) -> None:
+    """Whatever a document is made of that does not end."""
+    body = "{" + unit * (4 * MIB // len(unit))
+    tracemalloc.start()
+    ends_early(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < PEAK_MB * MIB
+    assert min(seconds_of(ends_early, body) for _ in range(5)) < 0.5
