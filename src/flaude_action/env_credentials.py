@@ -40,6 +40,7 @@ _IDENTIFIERS = re.compile(
     r"AFTER|BASE|BEFORE|CACHE|CHECKSUM|COMMIT|DIGEST|ETAG|FINGERPRINT|HASH|HEAD|ID|IDS|IMAGE|INTEGRITY"
     r"|NAME|PUBLIC|PUBLISHABLE|REF|REV|REVISION|SHA|SHA1|SHA256|SHA512|TAG|VERSION"
 )
+_ESCAPED_SPACE = re.compile(r"\\[nrt]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 _PAIR = re.compile(
@@ -54,28 +55,21 @@ def is_credential(name: str, value: str) -> bool:
     if len(value) < SHORTEST_FORM:
         return False
     words = _words(name)
-    if has_lines(value):  # never a URL, whatever it contains; its parts are looked at one by one
+    if len(value.splitlines()) > 1:  # never a URL, whatever it contains; its parts are looked at one by one
         return _says_credential(words) or "PRIVATE KEY-----" in value
     if has_shape(words, value) or (is_random(value) and not any(map(_IDENTIFIERS.fullmatch, words))):
         return True
     return _says_credential(words) and not is_plain(value)
 
 
-def credential_parts(name: str, value: str) -> list[str]:
+def credential_parts(value: str) -> list[str]:
     """Credentials within a value of more than one word: a kubeconfig's token, a password of a connection.
 
-    Of a credential of more lines that is also the whole in one. As it is it must not be looked for, because
-    its lines would be too, and `apiVersion: v1` is no credential.
+    Ends of lines may be written as JSON has them.
     """
-    value = value.strip()
+    value = _ESCAPED_SPACE.sub("\n", value).strip()
     found = [part for named, part in _pairs(value) if part != value and is_credential(named, part)]
-    if has_lines(value) and is_credential(name, value):
-        found.append("".join(value.split()))
     return list(dict.fromkeys(found))
-
-
-def has_lines(value: str) -> bool:
-    return len(value.strip().splitlines()) > 1
 
 
 def _pairs(value: str) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,7 @@ def inline_credentials(settings: str, claude_args: Iterable[str], setup: str) ->
         text = _SCHEME.sub("", value, count=1).strip()
         if "$" not in text:
             found += [text] if is_credential(name, text) else []
-            found += credential_parts(name, text)
+            found += credential_parts(text)
     return list(dict.fromkeys(found))
 
 

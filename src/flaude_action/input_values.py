@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from flaude_action.json_document import no_constant
 from flaude_action.machine_size import REGIONS, close_regions
 from flaude_action.refused import Refused, read_each
 from flaude_action.untrusted import quoted
@@ -226,7 +227,7 @@ def looks_like_json(text: str) -> bool:
 def json_object(text: str) -> str:
     """The text itself when it is a JSON object."""
     try:
-        document: Any = json.loads(text)
+        document: Any = json.loads(text, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise Refused(f"It is not JSON: {error.msg} at {where}.", _GIVE_JSON) from None

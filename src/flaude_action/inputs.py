@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flaude_action import input_values as read
 from flaude_action.claude_args import shell_words
 from flaude_action.credential_forms import SECRET_INPUTS, forms_of
-from flaude_action.env_credentials import credential_parts, has_lines, is_credential
+from flaude_action.env_credentials import credential_parts, is_credential
 from flaude_action.env_input import environment, looks_secret
 from flaude_action.errors import ConfigError
 from flaude_action.held_credentials import held_credentials
@@ -178,14 +178,12 @@ class Inputs:
 
     def doubtful(self) -> set[str]:
         """Those that `env` gives and that, under each of their names, may as well be settings."""
-        sure = [
-            value for name, value in self.env.items() if is_credential(name, value) and not has_lines(value)
-        ]
+        sure = [value for name, value in self.env.items() if is_credential(name, value)]
         return set(self.env.values()).difference(sure, self._parts())
 
     def _parts(self) -> list[str]:
         inline = inline_credentials(self.settings or "", self.claude_args, self.setup or "")
-        return inline + [part for name, value in self.env.items() for part in credential_parts(name, value)]
+        return inline + [part for value in self.env.values() for part in credential_parts(value)]
 
     def _credentials(self) -> list[str]:
         given = {name: getattr(self, name) for name in SECRET_INPUTS if getattr(self, name)}

@@ -31,7 +31,7 @@ def json_of(body: bytes | str, *, marks: int = MARKS_MAX, fraction: Callable[[st
         text = body if isinstance(body, str) else body.decode("utf-8")
         if _marks(text) > marks and _more_between_texts(text, marks):
             return None
-        return json.loads(text, parse_float=fraction, parse_int=_whole, parse_constant=_no_constant)
+        return json.loads(text, parse_float=fraction, parse_int=_whole, parse_constant=no_constant)
     except (ValueError, RecursionError):
         return None
 
@@ -85,6 +85,6 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def _no_constant(name: str) -> None:
+def no_constant(name: str) -> None:
     """NaN and the infinities, which JSON does not have: https://www.rfc-editor.org/rfc/rfc8259#section-6"""
     raise ValueError(name)

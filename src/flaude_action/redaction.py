@@ -1,10 +1,9 @@
 """Takes known secrets out of text for the places that GitHub does not mask: files, outputs, the summary.
 
-The step log is masked by the runner itself once `report` has told it the secrets; the forms a secret can take
-are in `secret_forms`. Unlike the runner, this also
-finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, that has invisible
-characters in it (they go where text is shown), or that was cut with the line it stood in.
-https://github.com/actions/runner/blob/main/src/Runner.Common/HostContext.cs
+The step log is masked by the runner itself once `report` has told it the secrets. Unlike the runner, this
+also finds a secret that a terminal, a tool or base64 has wrapped over the ends of lines, that has invisible
+characters in it (they go where text is shown), or that was cut with the line it stood in. The forms that a
+secret can take are in `secret_forms`.
 
 Whatever the text is, the time is in proportion to its length and the memory a few times that: a machine can
 repeat for ever what is public of a token. Finding stretches of text and replacing them is `spans`'.
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 MASK = "***"
 MANY_WORDS = 32
 """From so many on, what stands in the text is looked up among them, and not each of them in the text."""
-LINE_MARKS_MAX = 50_000
-"""Values in a line of JSON; a megabyte holds 350,000, and Python does nothing else while it reads them."""
 _MARGINS = "|!>"  # what our own renderings put before a line
 _KEPT = re.compile(rf"[^\s{_MARGINS}]+")
 _ESCAPED_SPACE = re.compile(r"\\[nrt]")
@@ -42,9 +39,8 @@ _ESCAPED_CHAR = re.compile(r"\\u([0-9A-Fa-f]{4})")
 class Redactor:
     """Knows the secrets and every form of them; `add` may be called at any time.
 
-    What is looked for first is how each form begins, in the bare text: fast, and mostly it is not there. That
-    is asked of every text.
-    The single `lines` of a secret are secrets too, unless they need not be.
+    What is looked for first is how each form begins, in the bare text: fast, and mostly it is not there.
+    Without `lines` a secret of several is looked for as a whole only.
     """
 
     def __init__(self, secrets: Iterable[str] = (), *, lines: bool = True) -> None:
@@ -105,7 +101,7 @@ class Redactor:
         )
         if not found and not begun:
             return plain
-        document = json_of(line, marks=LINE_MARKS_MAX, fraction=float)
+        document = json_of(line, fraction=float)
         if document is None:
             return MASK + "\n" if found else plain
         clean = self.redact_json(document)

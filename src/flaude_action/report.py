@@ -18,7 +18,7 @@ from flaude_action.log_caps import FILE_FULL, LEFT_OUT, LOG_FULL, QUOTES_FULL, C
 from flaude_action.log_excerpt import LogExcerpt
 from flaude_action.redaction import Redactor
 from flaude_action.runner_protocol import command
-from flaude_action.secret_forms import SHORTEST, SHORTEST_FORM, is_word, proof_of
+from flaude_action.secret_forms import SHORTEST, SHORTEST_FORM, is_word
 from flaude_action.state import save_state
 from flaude_action.untrusted import MARGIN, TEXT_CHARS, cut, margin_lines, one_line, portions, visible
 
@@ -70,8 +70,7 @@ class Report:
         if secrets:
             self._redactor.add(not_covered(secrets))
             sure = (each for each in secrets if each not in doubtful and not is_word(each))
-            proof = (part for each in sure for part in proof_of(each))
-            self._proof.add(part for part in proof if len(part) >= SHORTEST_FORM)
+            self._proof.add(each for each in sure if len(each) >= SHORTEST_FORM)
         for secret in secrets:
             for line in map(str.strip, secret.splitlines()):
                 if len(line) >= SHORTEST and line not in self._masked:

@@ -25,16 +25,9 @@ LONGEST_WORD = 16
 """Fewer letters, and nothing else, are a word: that it stands somewhere proves nothing."""
 PIECE = 2048
 """A longer form is known by its pieces: each is secret, and what is searched need not hold all of them."""
-TELLING = 20
-"""As many characters of both cases and digits, in one word, are no accident; nor are letters of one case with
-digits, unless something joins them: identifiers of accounts and projects are written so."""
 
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits of what stands before
-_WORD = re.compile(rf"[A-Za-z0-9+/_.~-]{{{TELLING},}}={{0,2}}")
-_ESCAPED_SPACE = re.compile(r"\\[nrt]")
-_PUBLIC = re.compile(r"//|-{4}|b3BlbnNzaC1rZXktdjEA")
-"""How an address, a PEM frame and every key of OpenSSH's begin."""
 
 
 def parts_of(secret: str, *, lines: bool) -> set[str]:
@@ -58,22 +51,6 @@ def pieces(form: str) -> Iterator[str]:
     count = max(1, len(form) // PIECE)
     for number in range(count):
         yield form[number * PIECE : (number + 1) * PIECE if number + 1 < count else None]
-
-
-def proof_of(secret: str) -> list[str]:
-    """What of a secret proves, wherever it stands, that it does: the whole, or a word that is like none.
-
-    Of a key or a file of several lines most are public, such as its frame and the names of its members.
-    """
-    words = _WORD.findall(_ESCAPED_SPACE.sub(" ", secret)) if len(secret.splitlines()) > 1 else []
-    return [secret, *(word for word in words if _is_telling(word))]
-
-
-def _is_telling(word: str) -> bool:
-    digits, small, large = (any(map(kind, word)) for kind in (str.isdigit, str.islower, str.isupper))
-    mixed = digits and ((small and large) or ((small or large) and word.isalnum()))
-    one_host = "." in word and not word.startswith("eyJ")
-    return mixed and len(set(word)) > TELLING // 2 and not one_host and not _PUBLIC.match(word)
 
 
 def is_word(form: str) -> bool:

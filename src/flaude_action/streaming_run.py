@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flaude_action import __version__
 from flaude_action.credential_forms import fly_forms
+from flaude_action.env_credentials import credential_parts
 from flaude_action.errors import RunCancelled
 from flaude_action.execution import Execution
 from flaude_action.fly import Fly
@@ -24,7 +25,6 @@ from flaude_action.launch import run_digest
 from flaude_action.outcome import Errand, Outcome, Watcher
 from flaude_action.redaction import Redactor
 from flaude_action.run_result import RunResult
-from flaude_action.secret_forms import proof_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -195,7 +195,7 @@ class StreamingRun:
         flaps, api = base_urls(os.environ)
         agent = f"flaude-action/{__version__}"
         secrets = (*fly_forms(start.token), *start.config.secrets())
-        proof = Redactor((part for secret in secrets for part in proof_of(secret)), lines=False)
+        proof = Redactor((part for each in secrets for part in (each, *credential_parts(each))), lines=False)
         async with Fly(start.token, flaps_url=flaps, api_url=api, user_agent=agent) as fly:
             # A library call belongs to no workflow run: every call is its own.
             errand = Errand(

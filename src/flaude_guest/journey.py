@@ -63,7 +63,7 @@ class Journey:
         self._outcome = Outcome(secrecy=output.secrecy)
         self._main: Fetched | None = None
         self._cwd = places.work
-        self._began = math.inf  # the agent
+        self._agent_began = math.inf
 
     def go(self, problem: checks.Problem | None) -> Outcome:
         """Do the work; never raises. `problem` is what the machine's own checks found."""
@@ -163,7 +163,7 @@ class Journey:
     def _agent(self) -> None:
         if not self._job.agent.project_settings:
             workspace.make_claude_config(self._places)
-        kills, self._began = memory.Kills(), time.time()
+        kills, self._agent_began = memory.Kills(), time.time()
         transcript = Transcript(self._places.state / "transcript")
         try:
             agent = Agent(self._processes, self._places, self._job, self._output)
@@ -196,7 +196,7 @@ class Journey:
             return
         git = Git(self._processes, self._places, self._collect_watch())
         try:
-            taken = changeset.take(git, self._places, self._main, self._cwd, self._index, self._began)
+            taken = changeset.take(git, self._places, self._main, self._cwd, self._index, self._agent_began)
             self._outcome.changeset_taken(taken)
             if taken.repositories_inside:
                 told = "not part of the change: folders that had a repository of their own before, %d"

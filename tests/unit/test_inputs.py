@@ -349,6 +349,23 @@ def test_lines_of_a_credential_are_no_proof() -> None:
     assert "v1" not in report.redact("apiVersion: v1")  # hidden all the same
 
 
+def test_a_credential_of_several_lines_proves_by_its_whole() -> None:
+    """Also when somebody has joined its lines, or encoded the file; what is public of it does not."""
+    head = "-----BEGIN OPENSSH PRIVATE " + "KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
+    key = f"{head}bm9uZQ\n-----END OPENSSH PRIVATE KEY-----\n"
+    report = proof(DEPLOY_KEY=key)
+    for stands in (key, " ".join(key.split()), base64.b64encode(key.encode()).decode()):
+        assert report.holds_secret(f"x {stands} y")
+    assert not report.holds_secret(head)
+
+
+@pytest.mark.parametrize("name", ["settings", "json_schema"])
+@pytest.mark.parametrize("number", ["NaN", "-Infinity"])
+def test_numbers_that_json_does_not_have(name: str, number: str) -> None:
+    """Python's reader takes them, Claude Code's does not."""
+    assert problem(name, f'{{"a": {number}}}').message.endswith("It is not JSON a program can read.")
+
+
 def test_a_credential_under_a_second_name_stays_one() -> None:
     """That a setting, too, has the value of a credential makes it no setting."""
     report = proof(DEPLOY_TOKEN="hunter2hunter2", A_MODEL="hunter2hunter2")

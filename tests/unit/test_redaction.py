@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flaude_action import redaction, words
-from flaude_action.redaction import LINE_MARKS_MAX, MASK, Redactor, bared
-from flaude_action.secret_forms import forms, proof_of
+from flaude_action.env_credentials import credential_parts
+from flaude_action.json_document import MARKS_MAX
+from flaude_action.redaction import MASK, Redactor, bared
+from flaude_action.secret_forms import forms
 from flaude_action.untrusted import visible
 
 if TYPE_CHECKING:
@@ -206,7 +208,7 @@ def test_broken_json_lines() -> None:
 def test_json_lines_of_very_many_values() -> None:
     """So is one that would keep Python from all else while it is read."""
     wrapped = json.dumps(WRAPPED[:6] + "\n" + WRAPPED[6:])
-    most = (LINE_MARKS_MAX - 1) // 2
+    most = (MARKS_MAX - 1) // 2
     line = "[" + "[]," * most + wrapped + "]\n"
     assert json.loads(Redactor([WRAPPED]).redact_json_line(line)) == [[]] * most + [f"{MASK}\n{MASK}"]
     assert Redactor([WRAPPED]).redact_json_line(line.replace("[],", "[],[],", 1)) == MASK + "\n"
@@ -234,7 +236,7 @@ SSH = (
 @pytest.mark.parametrize("secret", [GCP, SSH], ids=["a service account", "an SSH key"])
 def test_what_proves_that_a_secret_of_several_lines_stands_somewhere(secret: str) -> None:
     """The whole, or its own words; what is in every such file proves nothing, and is hidden all the same."""
-    proof = Redactor(proof_of(secret), lines=False)
+    proof = Redactor([secret, *credential_parts(secret)], lines=False)
     assert proof.found_in(f"x {secret} y")
     assert proof.found_in(f"key = '{KEY}'")
     assert proof.found_in(base64.b64encode(secret.encode()).decode())
@@ -260,7 +262,7 @@ PUBLIC_WORDS = (
 @pytest.mark.parametrize("line", ["{}", "KEY={}", "export TOKEN_OF_MINE2='{}'", '  "key": "{}",', "key: {}"])
 def test_words_that_prove_something(line: str, value: str) -> None:
     """A value of a file of settings does without its name; letters of one case do, with digits among them."""
-    proof = Redactor(proof_of(f"# settings\n{line.format(value)}\nother: x\n"), lines=False)
+    proof = Redactor(credential_parts(f"# settings\n{line.format(value)}\nother: x\n"), lines=False)
     assert proof.found_in(f"token = {value}")
     assert proof.found_in(base64.b64encode(f"x{value}".encode()).decode())
 
@@ -268,7 +270,7 @@ def test_words_that_prove_something(line: str, value: str) -> None:
 @pytest.mark.parametrize("value", PUBLIC_WORDS)
 def test_words_that_prove_nothing(value: str) -> None:
     """Nor do names, hosts, and the identifiers that stand beside a secret in many a file."""
-    proof = Redactor(proof_of(f"# settings\nkey={value}\nother: x\n"), lines=False)
+    proof = Redactor(credential_parts(f"# settings\nnote={value}\nother: x\n"), lines=False)
     assert not proof.found_in(f"token = {value}")
 
 
