@@ -31,19 +31,12 @@ _PADDING = {0: 0, 1: 2, 2: 3}  # leading base64 characters that also hold bits o
 
 
 def parts_of(secret: str, *, lines: bool) -> set[str]:
-    """All that is looked for of a secret: its forms, in pieces, and the `lines` of one that has several.
-
-    A line has no encoded forms: a keystore of 500 lines would have 20,000, and is not encoded line by line.
-    """
-    found: set[str] = set()
-    for text in {secret, visible(secret)}:
-        if len(text.strip()) >= SHORTEST:
-            found.update(piece for form in forms(text.strip()) for piece in pieces(form))
-        several = text.splitlines() if lines else []
-        for line in map(str.strip, several if len(several) > 1 else ()):
-            if len(line) >= SHORTEST:
-                found |= {line, *_json_forms(line)}
-    return found
+    """All that is looked for of a secret: its forms, in pieces; with `lines` also those of each line."""
+    texts = {secret, visible(secret)}
+    if lines:
+        texts |= {line for text in texts for line in text.splitlines()}
+    long = (text.strip() for text in texts if len(text.strip()) >= SHORTEST)
+    return {piece for text in long for form in forms(text) for piece in pieces(form)}
 
 
 def pieces(form: str) -> Iterator[str]:
@@ -61,7 +54,7 @@ def is_word(form: str) -> bool:
 def forms(secret: str) -> set[str]:
     """The secret as it is and as base64 (also URL-safe), hex, URLs, JSON, Python and HTML write it."""
     data = secret.encode("utf-8", "surrogatepass")
-    text = *_json_forms(secret), repr(secret)[1:-1]
+    text = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]
     html = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     url = quote(data, safe=""), quote(data), quote_plus(data)
     lower = (_PERCENT.sub(lambda code: code.group().lower(), form) for form in url)
@@ -84,10 +77,6 @@ def forms(secret: str) -> set[str]:
         *long,
         *hexadecimal,
     }
-
-
-def _json_forms(text: str) -> tuple[str, str]:
-    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _base64_forms(data: bytes) -> Iterable[str]:

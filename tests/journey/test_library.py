@@ -23,6 +23,7 @@ from flaude_action import (
     run_and_destroy,
     run_with_logs,
 )
+from flaude_action.secret import SecretStr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +104,19 @@ async def test_failure_without_raising(tmp_path: Path, at: Any) -> None:
         "setup_command_failed",
         3,
     )
+
+
+async def test_a_part_of_a_secret_stands_in_the_change(tmp_path: Path, at: Any) -> None:
+    """Of a file that is a secret also what is one in it; what it holds besides is none."""
+    kubeconfig = SecretStr("apiVersion: v1\nkind: Config\nuser:\n  token: hunter2hunter2\n")
+    for writes, type_ in (("hunter2hunter2", "secret_in_changes"), ("apiVersion: v1", "")):
+        (folder := tmp_path / (type_ or "success")).mkdir()
+        async with stage(folder, script(bash(f"echo '{writes}' > conf"), "Done.")) as here:
+            at(here)
+            given = config(here, env={"KUBECONFIG_TEXT": kubeconfig})
+            result = await run_and_destroy(here.fly.app, given, raise_on_failure=False)
+        assert result.failure_type == type_
+        assert bool(result.patch) == (not type_)
 
 
 async def test_too_slow_is_a_timeout(tmp_path: Path, at: Any) -> None:

@@ -366,6 +366,18 @@ def test_numbers_that_json_does_not_have(name: str, number: str) -> None:
     assert problem(name, f'{{"a": {number}}}').message.endswith("It is not JSON a program can read.")
 
 
+def test_credentials_in_other_inputs_are_proof() -> None:
+    """What they hold besides is none."""
+    token = "npm_" + "a1B2c3D4e5F6" * 3
+    settings = json.dumps({"env": {"NPM_TOKEN": token, "EDITOR": "vim-9.1-huge"}})
+    given = read(settings=settings, setup="export REGISTRY_PASSWORD=hunter2hunter2")
+    report = Report({}, io.StringIO())
+    report.mask(given.secrets(), doubtful=given.doubtful())
+    assert report.holds_secret(f"//registry/:_authToken={token}")
+    assert report.holds_secret("hunter2hunter2")
+    assert not report.holds_secret("vim-9.1-huge")
+
+
 def test_a_credential_under_a_second_name_stays_one() -> None:
     """That a setting, too, has the value of a credential makes it no setting."""
     report = proof(DEPLOY_TOKEN="hunter2hunter2", A_MODEL="hunter2hunter2")

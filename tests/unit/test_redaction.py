@@ -9,7 +9,7 @@ import random
 import re
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -272,6 +272,14 @@ def test_words_that_prove_nothing(value: str) -> None:
     """Nor do names, hosts, and the identifiers that stand beside a secret in many a file."""
     proof = Redactor(credential_parts(f"# settings\nnote={value}\nother: x\n"), lines=False)
     assert not proof.found_in(f"token = {value}")
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, bytes.hex])
+def test_a_line_of_a_secret_is_hidden_in_every_form(encode: Callable[[bytes], Any]) -> None:
+    """Somebody may have encoded one of them alone."""
+    told = encode(KEY.encode())
+    assert Redactor([SSH]).redact(told.decode() if isinstance(told, bytes) else told).startswith(MASK)
+    assert KEY[:20] not in Redactor([SSH]).redact(KEY)
 
 
 @pytest.mark.parametrize("length", [2047, 2048, 4095, 4096, 5000, 65_536])
