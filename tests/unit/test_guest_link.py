@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.pretended import Clock
 
 from flaude_action import guest_link, waiting
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.guest_link import GarbledAnswer, GuestLink
-from flaude_action.waiting import Deadline, Patience
+from flaude_action.waiting import Deadline
 from flaude_guest.protocol import PROTOCOL, digest
 
 if TYPE_CHECKING:
@@ -105,16 +106,12 @@ async def test_ready_gives_up_when_fly_says_no_for_long(monkeypatch: pytest.Monk
 async def test_an_outage_is_not_the_guests_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """While Fly does not answer it says nothing of the machine: that time does not count, and ends as what
     it is."""
-    now = [0.0]
-
-    async def sleep(seconds: float) -> None:
-        now[0] += seconds
-
+    clock = Clock()
     monkeypatch.setattr(waiting, "PAUSE_S", 1.0)
-    patience = Patience(Deadline.after(600, lambda: now[0]), sleep=sleep)
+    patience = clock.patience(600)
     machine = Machine(*[FlyAPIError(0, "refused")] * 40, FlyAPIError(412, ""), status())
     await GuestLink(machine, NONCE, patience).ready()
-    assert 120 < now[0] < 600
+    assert 120 < clock.now < 600
     assert patience.trouble is None
     with pytest.raises(FlyAPIError) as raised:
         await GuestLink(Machine(*[FlyAPIError(503, "busy")] * 1000), NONCE, patience).ready()
@@ -126,18 +123,13 @@ async def test_what_nobody_can_be_asked_for_after_the_boot_is_told_and_ends(
     code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A machine in another's hands is waited for like one that is silent: told once, and not for ever."""
-    now = [0.0]
-
-    async def sleep(seconds: float) -> None:
-        now[0] += seconds
-
+    clock = Clock()
     monkeypatch.setattr(waiting, "PAUSE_S", 0.25)
-    patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
-    patience.most_s = 180.0
+    patience = clock.patience(3600, most_s=180.0)
     with pytest.raises(FlyAPIError) as raised:
         await GuestLink(Machine(*[FlyAPIError(code, "held")] * 2000), NONCE, patience).provision({})
     assert raised.value.status_code == code
-    assert now[0] == pytest.approx(180, abs=waiting.LONGEST_PAUSE_S)
+    assert clock.now == pytest.approx(180, abs=waiting.LONGEST_PAUSE_S)
     assert caplog.messages == [f"Fly does not answer (HTTP {code}); asking on until it does."]
 
 

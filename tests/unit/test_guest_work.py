@@ -9,18 +9,19 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests.support.pretended import Clock
 
 from flaude_action import guest_files, guest_work, waiting
 from flaude_action.errors import FlyAPIError, GuestError
 from flaude_action.guest_link import GarbledAnswer, Status
 from flaude_action.guest_work import GuestWork
-from flaude_action.waiting import Deadline, Patience
 from flaude_guest.protocol import canonical_json, digest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from flaude_action.guest_link import GuestLink
+    from flaude_action.waiting import Deadline, Patience
 
 DONE = Status(9, "hold", {}, {"ok": True})
 
@@ -71,24 +72,20 @@ async def test_patience_is_the_runs_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Minutes are waited out, in pauses of seconds, and told once; at the deadline it ends as what it is."""
-    now = [0.0]
-
-    async def sleep(seconds: float) -> None:
-        now[0] += seconds
-
+    clock = Clock()
     monkeypatch.setattr(waiting, "PAUSE_S", 0.25)
-    patience = Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    patience = clock.patience(3600)
     await work(Link(*[FlyAPIError(0, "refused")] * 40, DONE), tmp_path, patience).run()
-    assert 120 < now[0] < 40 * waiting.LONGEST_PAUSE_S
+    assert 120 < clock.now < 40 * waiting.LONGEST_PAUSE_S
     asking, again = caplog.messages
     assert asking == "Fly does not answer (no answer); asking on until it does."
     assert again.startswith("Fly answers again, after 1")
-    began, patience = now[0], Patience(Deadline.after(3600, lambda: now[0]), sleep=sleep)
+    began, patience = clock.now, clock.patience(3600)
     at_work = work(Link(*[FlyAPIError(503, "busy")] * 2000), tmp_path, patience, timeout_s=60.0)
     with pytest.raises(FlyAPIError) as raised:
         await at_work.run()
     assert raised.value.type == "machine_api_unavailable"
-    assert now[0] - began == pytest.approx(60 + guest_work.OUTAGE_S)
+    assert clock.now - began == pytest.approx(60 + guest_work.OUTAGE_S)
 
 
 @pytest.mark.parametrize(
